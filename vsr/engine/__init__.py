@@ -1,0 +1,1 @@
+"""The torch half: colour, staging, networks, tiles; frames in, upscaled frames out."""

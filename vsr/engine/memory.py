@@ -1,0 +1,76 @@
+"""How much memory a network needs per pixel, and what batch and tile follow from it."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from vsr.engine.devices import Precision, free_memory
+from vsr.engine.stream import Settings
+from vsr.models._base import InputSpec
+from vsr.tiling import smallest_tile
+
+_PROBE = 64
+_BATCH_PIXELS = 1_000_000
+
+
+def activation_bytes(module: nn.Module, spec: InputSpec, precision: Precision) -> float:
+    """Estimates the peak of live activations per input pixel.
+
+    Runs the network on the meta device, where shapes are computed but no numbers, and takes the
+    largest sum of a layer's inputs and outputs, doubled for what lives across layers.
+
+    Args:
+        module: Any device; not changed.
+        spec: Of the module.
+        precision: Arithmetic; half precisions halve the size.
+
+    Returns:
+        Bytes per pixel of the network's input.
+    """
+    peak = 0
+
+    def measure(_: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        nonlocal peak
+        tensors = [t for t in (*inputs, output) if isinstance(t, Tensor)]
+        peak = max(peak, sum(t.numel() for t in tensors))
+
+    probe = copy.deepcopy(module).to("meta").eval()
+    for layer in probe.modules():
+        if next(layer.children(), None) is None:
+            layer.register_forward_hook(measure)
+    side = max(_PROBE, spec.minimum) + -max(_PROBE, spec.minimum) % spec.multiple_of
+    with torch.inference_mode():
+        probe(torch.empty(1, spec.channels or 1, side, side, device="meta"))
+    return 2 * peak * (4 if precision == "fp32" else 2) / side**2
+
+
+def automatic(
+    spec: InputSpec,
+    per_pixel: float,
+    device: torch.device,
+    precision: Precision,
+    size: tuple[int, int],
+) -> Settings:
+    """Chooses the batch and tile for a picture size.
+
+    The CPU gains nothing from batches; a GPU gets about a megapixel at a time. Tiles are only used
+    when the whole picture would take more than half of the free memory (a quarter on the CPU).
+
+    Args:
+        spec: Of the network.
+        per_pixel: From `activation_bytes`.
+        device: Where the network runs.
+        precision: Arithmetic.
+        size: Width and height of the source.
+    """
+    pixels = size[0] * size[1]
+    budget = free_memory(device) * (0.5 if device.type == "cuda" else 0.25)
+    fitting = int(budget / max(1.0, per_pixel))
+    if fitting >= pixels or spec.tiling == "none":
+        wanted = max(1, min(8, _BATCH_PIXELS // pixels)) if device.type == "cuda" else 1
+        return Settings(precision=precision, batch=max(1, min(wanted, fitting // pixels)))
+    tile = int(fitting**0.5) // 32 * 32
+    return Settings(
+        precision=precision, tile=max(tile, smallest_tile(spec.overlap, spec.multiple_of))
+    )

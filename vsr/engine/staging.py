@@ -1,0 +1,219 @@
+"""Lanes that carry integer planes to a device and back.
+
+A CUDA lane owns three streams and a ring of slots. A slot has a pinned host buffer and a device
+buffer for each direction, allocated once. Frames are copied into pinned memory, uploaded on one
+stream, computed on another and downloaded on a third; events order them, and the host waits only
+for the event of the batch that it hands out. A host lane does the same on the CPU, where there is
+nothing to carry.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vsr.engine.color import Picture
+from vsr.types import Frame, Plane
+
+type Kernel = Callable[[tuple[Tensor, ...]], tuple[tuple[Tensor, ...], Tensor]]
+"""Maps integer planes (N, h, w) to integer planes, and a scalar that is finite if all samples
+are."""
+
+type Planes = tuple[Plane, ...]
+
+
+class Ticket(Protocol):
+    """A batch under way."""
+
+    def collect(self) -> tuple[list[Planes], bool]:
+        """Waits; gives the planes of each frame, the caller's own, and whether all were finite."""
+        ...
+
+
+class Lane(Protocol):
+    """Runs batches on a device, in order."""
+
+    depth: int
+    """Batches that may be under way while the next is submitted."""
+
+    def submit(self, frames: Sequence[Frame], kernel: Kernel) -> Ticket:
+        """Starts a batch."""
+        ...
+
+
+def open_lane(device: torch.device, source: Picture, target: Picture, batch: int) -> Lane:
+    """Makes the lane of a device.
+
+    Args:
+        device: Where the kernel runs.
+        source: Frames that will be submitted.
+        target: Frames that will be collected.
+        batch: Most frames of a submission.
+    """
+    if device.type == "cuda":
+        return CudaLane(device, source, target, batch)
+    return HostLane(source, batch)
+
+
+class Layout:
+    """Where the planes of a batch lie in one flat buffer of bytes.
+
+    Args:
+        picture: One frame.
+        batch: Most frames.
+    """
+
+    def __init__(self, picture: Picture, batch: int) -> None:
+        fmt = picture.format
+        self.dtype = torch.uint8 if fmt.bits == 8 else torch.uint16
+        self.shapes = fmt.plane_shapes(picture.width, picture.height)
+        sizes = [batch * h * w * fmt.dtype.itemsize for h, w in self.shapes]
+        padded = [size + -size % 256 for size in sizes]
+        self.offsets = [sum(padded[:k]) for k in range(len(padded))]
+        self.item, self.bytes = fmt.dtype.itemsize, sum(padded)
+
+    def views(self, buffer: Tensor, count: int) -> tuple[Tensor, ...]:
+        """The planes (count, h, w) inside a flat uint8 buffer."""
+        return tuple(
+            buffer[offset : offset + count * h * w * self.item].view(self.dtype).view(count, h, w)
+            for offset, (h, w) in zip(self.offsets, self.shapes, strict=True)
+        )
+
+
+def _fill(views: tuple[Tensor, ...], frames: Sequence[Frame]) -> None:
+    for p, view in enumerate(views):
+        rows = view.numpy()
+        for n, frame in enumerate(frames):
+            np.copyto(rows[n], frame.planes[p])
+
+
+@dataclass(frozen=True, slots=True)
+class HostTicket:
+    """A finished batch of the CPU."""
+
+    planes: tuple[Tensor, ...]
+    health: Tensor
+
+    def collect(self) -> tuple[list[Planes], bool]:
+        """See `Ticket`."""
+        arrays = [plane.numpy() for plane in self.planes]
+        frames = [tuple(array[n] for array in arrays) for n in range(arrays[0].shape[0])]
+        return frames, bool(torch.isfinite(self.health))
+
+
+class HostLane:
+    """Runs batches at once on the CPU.
+
+    Args:
+        source: Frames that will be submitted.
+        batch: Most frames of a submission.
+    """
+
+    depth = 0
+
+    def __init__(self, source: Picture, batch: int) -> None:
+        self._layout = Layout(source, batch)
+        self._buffer = torch.empty(self._layout.bytes, dtype=torch.uint8)
+
+    def submit(self, frames: Sequence[Frame], kernel: Kernel) -> HostTicket:
+        """See `Lane`."""
+        views = self._layout.views(self._buffer, len(frames))
+        _fill(views, frames)
+        return HostTicket(*kernel(views))
+
+
+class _Slot:
+    """Buffers and events of one batch under way."""
+
+    def __init__(self, device: torch.device, source: Layout, target: Layout) -> None:
+        def pinned(size: int) -> Tensor:
+            return torch.empty(size, dtype=torch.uint8, pin_memory=True)
+
+        def on_device(size: int) -> Tensor:
+            return torch.empty(size, dtype=torch.uint8, device=device)
+
+        self.host_in, self.host_out = pinned(source.bytes), pinned(target.bytes)
+        self.device_in, self.device_out = on_device(source.bytes), on_device(target.bytes)
+        self.health, self.device_health = (
+            torch.zeros(1, pin_memory=True),
+            torch.zeros(1, device=device),
+        )
+        self.uploaded, self.computed, self.downloaded = (torch.cuda.Event() for _ in range(3))  # type: ignore[no-untyped-call]
+
+
+@dataclass(slots=True)
+class CudaTicket:
+    """A batch under way on a GPU."""
+
+    slot: _Slot
+    layout: Layout
+    count: int
+    free: list[_Slot]
+
+    def collect(self) -> tuple[list[Planes], bool]:
+        """See `Ticket`."""
+        self.slot.downloaded.synchronize()
+        arrays = [view.numpy() for view in self.layout.views(self.slot.host_out, self.count)]
+        frames = [tuple(array[n].copy() for array in arrays) for n in range(self.count)]
+        healthy = bool(torch.isfinite(self.slot.health[0]))
+        self.free.append(self.slot)
+        return frames, healthy
+
+
+class CudaLane:
+    """Runs batches on a GPU with uploads, arithmetic and downloads overlapping.
+
+    Args:
+        device: The GPU.
+        source: Frames that will be submitted.
+        target: Frames that will be collected.
+        batch: Most frames of a submission.
+        depth: Batches under way while the next is submitted.
+    """
+
+    def __init__(
+        self, device: torch.device, source: Picture, target: Picture, batch: int, depth: int = 2
+    ) -> None:
+        self.depth = depth
+        self._device = device
+        self._source, self._target = Layout(source, batch), Layout(target, batch)
+        self._upload, self._compute, self._download = (
+            torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            for _ in range(3)
+        )
+        self._free = [_Slot(device, self._source, self._target) for _ in range(depth + 1)]
+        torch.cuda.current_stream(device).synchronize()
+
+    def submit(self, frames: Sequence[Frame], kernel: Kernel) -> CudaTicket:
+        """See `Lane`; returns as soon as the work is queued."""
+        slot, count = self._free.pop(), len(frames)
+        try:
+            self._queue(slot, frames, kernel)
+        except BaseException:
+            self._upload.synchronize()  # the host buffer is about to be refilled
+            self._free.append(slot)
+            raise
+        return CudaTicket(slot, self._target, count, self._free)
+
+    def _queue(self, slot: _Slot, frames: Sequence[Frame], kernel: Kernel) -> None:
+        count = len(frames)
+        host = self._source.views(slot.host_in, count)
+        _fill(host, frames)
+        with torch.cuda.stream(self._upload):
+            slot.device_in.copy_(slot.host_in, non_blocking=True)
+            slot.uploaded.record()
+        with torch.cuda.stream(self._compute):
+            self._compute.wait_event(slot.uploaded)
+            planes, health = kernel(self._source.views(slot.device_in, count))
+            for view, plane in zip(self._target.views(slot.device_out, count), planes, strict=True):
+                view.copy_(plane)
+            slot.device_health.copy_(health.view(1))
+            slot.computed.record()
+        with torch.cuda.stream(self._download):
+            self._download.wait_event(slot.computed)
+            slot.host_out.copy_(slot.device_out, non_blocking=True)
+            slot.health.copy_(slot.device_health, non_blocking=True)
+            slot.downloaded.record()

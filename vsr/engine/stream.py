@@ -1,0 +1,199 @@
+"""The steady state: frames in, upscaled frames out, in order, each exactly once.
+
+Batches are submitted ahead of the one that is handed out, as far as the device's lane allows.
+Nothing is ever dropped: a batch that does not fit into memory is redone with a smaller batch, then
+with smaller tiles; a batch with NaN or infinity is redone in fp32, and so is everything after it.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from vsr.engine.base import Upscaler
+from vsr.engine.color import Picture
+from vsr.engine.devices import Precision
+from vsr.engine.route import Route
+from vsr.engine.staging import Lane, Planes, Ticket, open_lane
+from vsr.errors import NonFiniteError, OutOfMemoryError
+from vsr.pipeline import batched
+from vsr.resample import Kernel
+from vsr.tiling import smallest_tile
+from vsr.types import Frame
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What may change while a job runs.
+
+    Attributes:
+        precision: Arithmetic of the network.
+        tile: Side of a tile in input pixels, 0 for the whole picture.
+        batch: Frames that go through the network together.
+    """
+
+    precision: Precision = "fp32"
+    tile: int = 0
+    batch: int = 1
+
+
+type Factory = Callable[[Settings], Upscaler]
+"""Makes the upscaler for settings; called again when they change."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A submitted batch with what is needed to do it again."""
+
+    frames: list[Frame]
+    ticket: Ticket
+    precision: Precision
+
+
+class FrameUpscaler:
+    """Maps frames to upscaled frames.
+
+    Args:
+        factory: Makes the network.
+        device: Where it runs.
+        source: Every frame's size, format and resolved colour.
+        target: What comes out.
+        settings: To begin with; `self.settings` tells what they have become.
+        kernel: For chroma, alpha and sizes between the network's.
+    """
+
+    def __init__(
+        self,
+        factory: Factory,
+        device: torch.device,
+        source: Picture,
+        target: Picture,
+        settings: Settings,
+        kernel: Kernel = "bicubic",
+    ) -> None:
+        self.settings = settings
+        self._factory, self._device, self._kernel = factory, device, kernel
+        self._source, self._target = source, target
+        self._lane: Lane = open_lane(device, source, target, settings.batch)
+        self._route = self._make_route()
+
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Upscales a stream of frames.
+
+        Args:
+            frames: All of the source picture's size and format.
+
+        Yields:
+            One frame for each, same times and side data.
+
+        Raises:
+            OutOfMemoryError: Even one frame in the smallest tiles does not fit.
+            NonFiniteError: The network gives NaN or infinity even in fp32.
+        """
+        groups = batched(frames, lambda: self.settings.batch, lambda frame: frame.format)
+        yield from self._flow(groups, self._lane.depth)
+
+    def _flow(self, groups: Iterable[list[Frame]], ahead: int) -> Iterator[Frame]:
+        flights: deque[_Flight] = deque()
+        for group in groups:
+            waiting = deque([group])
+            while waiting:
+                part = self._next_part(waiting)
+                flight = self._launch(part)
+                if flight is None:
+                    waiting.appendleft(part)
+                    while flights:
+                        yield from self._land(flights.popleft())
+                    continue
+                flights.append(flight)
+                while len(flights) > ahead:
+                    yield from self._land(flights.popleft())
+        while flights:
+            yield from self._land(flights.popleft())
+
+    def _next_part(self, waiting: deque[list[Frame]]) -> list[Frame]:
+        group = waiting.popleft()
+        part, rest = group[: self.settings.batch], group[self.settings.batch :]
+        if rest:
+            waiting.appendleft(rest)
+        return part
+
+    def _launch(self, frames: list[Frame]) -> _Flight | None:
+        """Submits a batch; None if it did not fit and the settings have been shrunk."""
+        try:
+            with torch.inference_mode():
+                ticket = self._lane.submit(frames, self._route)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            self._shrink(error)
+            return None
+        return _Flight(frames, ticket, self.settings.precision)
+
+    def _land(self, flight: _Flight) -> Iterator[Frame]:
+        results, finite = flight.ticket.collect()
+        if not finite:
+            yield from self._redo(flight)
+            return
+        for frame, planes in zip(flight.frames, results, strict=True):
+            yield self._finished(frame, planes)
+
+    def _finished(self, frame: Frame, planes: Planes) -> Frame:
+        return replace(frame, planes=planes, format=self._target.format, color=self._target.color)
+
+    def _redo(self, flight: _Flight) -> Iterator[Frame]:
+        frame = flight.frames[0]
+        if flight.precision == "fp32":
+            msg = (
+                f"the network gave NaN or infinity in fp32 near {float(frame.seconds):.3f} s: "
+                "the checkpoint is damaged or not made for this network"
+            )
+            raise NonFiniteError(msg)
+        if self.settings.precision != "fp32":
+            _log.warning(
+                "%s overflowed near %.3f s: these frames are redone and the rest done in fp32",
+                flight.precision,
+                float(frame.seconds),
+            )
+            self.settings = replace(self.settings, precision="fp32")
+            self._route = self._make_route()
+        yield from self._flow([flight.frames], ahead=0)
+
+    def _make_route(self) -> Route:
+        upscaler = self._factory(self.settings)
+        return Route(upscaler, self._source, self._target, self._kernel)
+
+    def _shrink(self, cause: BaseException) -> None:
+        """Halves the batch, or if that is one, the tile."""
+        if self.settings.batch > 1:
+            self.settings = replace(self.settings, batch=self.settings.batch // 2)
+            _log.warning("out of memory: going on with batches of %d", self.settings.batch)
+        else:
+            self.settings = replace(self.settings, tile=self._smaller_tile(cause))
+            _log.warning("out of memory: going on with tiles of %d pixels", self.settings.tile)
+            self._route = self._make_route()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _smaller_tile(self, cause: BaseException) -> int:
+        spec = self._route.upscaler.spec
+        whole = max(self._source.width, self._source.height)
+        tile = -(-(self.settings.tile or whole) // 2)
+        if spec.tiling == "none" or tile < smallest_tile(spec.overlap, spec.multiple_of):
+            msg = (
+                f"out of memory on {self._device} with one frame and tiles of "
+                f"{self.settings.tile or whole} pixels: use a smaller model or --device cpu"
+            )
+            raise OutOfMemoryError(msg) from cause
+        return tile
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """PyTorch's CPU allocator raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        "can't allocate memory" in str(error)
+    )

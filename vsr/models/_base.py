@@ -1,0 +1,60 @@
+"""What an architecture tells the rest of the house about itself."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+type StateDict = Mapping[str, Tensor]
+type Tiling = Literal["exact", "approximate", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """What a network accepts and what it does to the size.
+
+    Attributes:
+        scale: Output pixels per input pixel along each axis.
+        channels: 3 for RGB networks; 1 for networks that work on luma alone.
+        multiple_of: Height and width of the input must be multiples of this.
+        minimum: Smallest height and width of the input.
+        overlap: Input pixels on each side that an output pixel can depend on (the receptive field's radius).
+            With `tiling="exact"`, tiles that overlap by this much give the bits of the whole picture.
+        tiling: `exact`: bounded receptive field, `overlap` covers it. `approximate`: `overlap` is a measured
+            compromise. `none`: the network needs the whole picture.
+        half: Whether float16 is safe; bfloat16 has float32's exponent and always is.
+    """
+
+    scale: int
+    channels: Literal[1, 3] = 3
+    multiple_of: int = 1
+    minimum: int = 1
+    overlap: int
+    tiling: Tiling = "exact"
+    half: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture[C]:
+    """A family of networks: how to recognise, build and describe one.
+
+    Attributes:
+        id: Short name, equal to the file's.
+        paper: Title, authors, year and arXiv number.
+        config: The frozen dataclass of hyperparameters.
+        build: Makes an untrained network from a config.
+        spec: Describes the network of a config.
+        detect: Infers the config from a canonical state dict; None if the dict is of another architecture.
+        canonicalise: Renames the keys of known foreign layouts to this network's own; identity on others.
+        parameters: Published parameter counts by config, for the tests.
+    """
+
+    id: str
+    paper: str
+    config: type[C]
+    build: Callable[[C], nn.Module]
+    spec: Callable[[C], InputSpec]
+    detect: Callable[[StateDict], C | None]
+    canonicalise: Callable[[StateDict], StateDict] = lambda state: state
+    parameters: tuple[tuple[C, int], ...] = ()

@@ -1,0 +1,175 @@
+"""Passive stages composed by generators; `prefetch` is the only place where a host thread starts.
+
+    frames  = prefetch(source, ...)             decode thread
+    results = prefetch(process(frames), ...)    device thread
+    for frame in results: sink.write(frame)     caller's thread encodes
+
+A queue is bounded in items and in bytes, so memory does not depend on the length of the film. Each
+remembers how long its two sides waited for each other; that tells which stage bounds the whole.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Self
+
+from vsr.types import Stage
+
+
+@dataclass(slots=True)
+class Waits:
+    """Seconds that the two sides of a queue have waited for each other."""
+
+    put: float = 0.0
+    get: float = 0.0
+
+
+class Prefetch[T]:
+    """Runs an iterable in its own thread, a bounded number of items ahead.
+
+    An error of the iterable is raised to the consumer as itself, after the items before it.
+    `close` stops the thread, closes the iterable if it is a generator, and joins; leaving the
+    `with` block does the same.
+
+    Args:
+        upstream: What to run; consumed by the new thread only.
+        items: Most items waiting.
+        size: Bytes of an item; with `most_bytes` a second bound. One item is always let through.
+        most_bytes: Most bytes waiting.
+        name: Of the thread.
+    """
+
+    def __init__(
+        self,
+        upstream: Iterable[T],
+        *,
+        items: int = 8,
+        size: Callable[[T], int] | None = None,
+        most_bytes: int = 1 << 30,
+        name: str = "vsr-prefetch",
+    ) -> None:
+        self.waits = Waits()
+        self._upstream = upstream
+        self._items, self._size, self._most_bytes = items, size, most_bytes
+        self._queue: deque[tuple[T, int]] = deque()
+        self._bytes = 0
+        self._changed = threading.Condition()
+        self._stopped = self._finished = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        with self._changed:
+            began = time.perf_counter()
+            while not (self._queue or self._finished or self._stopped):
+                self._changed.wait()
+            self.waits.get += time.perf_counter() - began
+            if self._queue and not self._stopped:
+                item, size = self._queue.popleft()
+                self._bytes -= size
+                self._changed.notify_all()
+                return item
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            raise StopIteration
+
+    def stop(self) -> None:
+        """Ends the stream for both sides without waiting; the consumer sees its end."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Stops the thread at its next item and waits for it; safe to call twice."""
+        self.stop()
+        self._thread.join()
+        self._queue.clear()
+
+    def _run(self) -> None:
+        try:
+            for item in self._upstream:
+                if not self._put(item):
+                    break
+        except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
+            self._error = error
+        finally:
+            self._close_upstream()
+            with self._changed:
+                self._finished = True
+                self._changed.notify_all()
+
+    def _close_upstream(self) -> None:
+        if isinstance(self._upstream, Generator):
+            try:
+                self._upstream.close()
+            except Exception as error:  # noqa: BLE001 - handed to the consumer
+                self._error = self._error or error
+
+    def _put(self, item: T) -> bool:
+        size = self._size(item) if self._size else 0
+        with self._changed:
+            began = time.perf_counter()
+            while not self._stopped and self._queue and self._full(size):
+                self._changed.wait()
+            self.waits.put += time.perf_counter() - began
+            if self._stopped:
+                return False
+            self._queue.append((item, size))
+            self._bytes += size
+            self._changed.notify_all()
+            return True
+
+    def _full(self, size: int) -> bool:
+        return len(self._queue) >= self._items or self._bytes + size > self._most_bytes
+
+
+def bottleneck(decoded: Waits, processed: Waits) -> Stage | None:
+    """Names the stage for which the others waited.
+
+    Args:
+        decoded: Waits of the queue between decoder and device.
+        processed: Waits of the queue between device and encoder.
+
+    Returns:
+        None while nobody has waited noticeably.
+    """
+    blame: dict[Stage, float] = {
+        "decode": decoded.get,
+        "device": min(decoded.put, processed.get) if decoded.put else processed.get - decoded.get,
+        "encode": processed.put,
+    }
+    stage = max(blame, key=lambda key: blame[key])
+    return stage if blame[stage] > 0.05 else None
+
+
+def batched[T](
+    items: Iterable[T], size: Callable[[], int], alike: Callable[[T], object]
+) -> Iterator[list[T]]:
+    """Groups consecutive items that are alike, at most `size()` at a time.
+
+    Args:
+        items: What to group.
+        size: Asked before each group, so that it can shrink while running.
+        alike: Items with different values of this never share a group.
+    """
+    group: list[T] = []
+    for item in items:
+        if group and (len(group) >= size() or alike(item) != alike(group[0])):
+            yield group
+            group = []
+        group.append(item)
+    if group:
+        yield group

@@ -1,0 +1,212 @@
+"""The values that travel between the parts: frames, formats, colour tags. Numpy only.
+
+Times are integers in units of a `Fraction` time base; no float ever holds a time.
+Colour code points are the integers of ITU-T H.273, which FFmpeg and VapourSynth share.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+type Family = Literal["yuv", "gray", "rgb"]
+type Plane = NDArray[np.uint8] | NDArray[np.uint16]
+"""Shape (height, width), samples of a row adjacent in memory, rows possibly padded; 9 to 16 bits
+in uint16, low bits."""
+
+UNSPECIFIED: Final = 2
+"""H.273 code point "unspecified" of matrix, primaries and transfer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelFormat:
+    """How a frame's planes hold its picture: always planar, native byte order.
+
+    Attributes:
+        family: `yuv` (planes Y, U, V), `gray` (Y) or `rgb` (planes G, B, R, as FFmpeg's gbrp).
+        bits: Significant bits of a sample, 8 to 16.
+        chroma_w: log2 of the horizontal chroma subsampling.
+        chroma_h: log2 of the vertical chroma subsampling.
+        alpha: Whether a full-size alpha plane comes last.
+    """
+
+    family: Family
+    bits: int = 8
+    chroma_w: int = 0
+    chroma_h: int = 0
+    alpha: bool = False
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8] | np.dtype[np.uint16]:
+        """Numpy type of a sample."""
+        return np.dtype(np.uint8) if self.bits == 8 else np.dtype(np.uint16)
+
+    @property
+    def plane_count(self) -> int:
+        """Number of planes, alpha included."""
+        return (1 if self.family == "gray" else 3) + self.alpha
+
+    @property
+    def subsampled(self) -> bool:
+        """Whether the chroma planes are smaller than the luma plane."""
+        return self.chroma_w > 0 or self.chroma_h > 0
+
+    def plane_shapes(self, width: int, height: int) -> tuple[tuple[int, int], ...]:
+        """(height, width) of every plane of a picture; subsampled sides round up."""
+        full = (height, width)
+        chroma = (-((-height) >> self.chroma_h), -((-width) >> self.chroma_w))
+        colour = {"gray": (full,), "rgb": (full,) * 3, "yuv": (full, chroma, chroma)}[self.family]
+        return colour + (full,) * self.alpha
+
+    def frame_bytes(self, width: int, height: int) -> int:
+        """Bytes of one picture without row padding."""
+        return self.dtype.itemsize * sum(h * w for h, w in self.plane_shapes(width, height))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColorSpec:
+    """What the sample values mean.
+
+    Attributes:
+        matrix: H.273 matrix coefficients (0 RGB, 1 BT.709, 5 and 6 BT.601, 9 BT.2020, 2
+            unspecified).
+        primaries: H.273 colour primaries.
+        transfer: H.273 transfer characteristics (16 PQ, 18 HLG).
+        full_range: True for full, False for limited (studio) range, None where untagged.
+        siting: FFmpeg's AVChromaLocation: 0 unspecified, 1 left, 2 centre, 3 top left, 4 top, 5
+            bottom left, 6 bottom.
+    """
+
+    matrix: int = UNSPECIFIED
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+    full_range: bool | None = None
+    siting: int = 0
+
+    def resolved(self, width: int, height: int, family: Family) -> "ColorSpec":
+        """Fills what is untagged with what players assume.
+
+        YUV and gray: BT.709 if the picture is HD (width ≥ 1280 or height > 576), else BT.601;
+        limited range; chroma sited left. RGB: full range.
+        """
+        if family == "rgb":
+            return replace(self, matrix=0, full_range=self.full_range is not False)
+        high = width >= 1280 or height > 576
+        return replace(
+            self,
+            matrix=self.matrix if self.matrix not in (0, UNSPECIFIED, 3) else (1 if high else 6),
+            full_range=bool(self.full_range),
+            siting=self.siting or 1,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One picture with its exact time.
+
+    Attributes:
+        planes: Read-only by agreement; a frame may share memory with the decoder's.
+        format: Layout of the planes.
+        color: Meaning of the samples, as tagged in the source.
+        pts: Presentation time in units of `time_base`.
+        duration: In units of `time_base`; 0 if unknown.
+        time_base: Seconds per tick.
+        side_data: Payloads bound to this picture (closed captions, dynamic HDR) by FFmpeg
+            side-data name.
+    """
+
+    planes: tuple[Plane, ...]
+    format: PixelFormat
+    color: ColorSpec
+    pts: int
+    duration: int = 0
+    time_base: Fraction
+    side_data: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def width(self) -> int:
+        """Luma samples in a row."""
+        return int(self.planes[0].shape[1])
+
+    @property
+    def height(self) -> int:
+        """Rows of luma samples."""
+        return int(self.planes[0].shape[0])
+
+    @property
+    def seconds(self) -> Fraction:
+        """Presentation time in seconds, exact."""
+        return self.pts * self.time_base
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hdr:
+    """Static HDR10 metadata in the units of SMPTE ST 2086 and CTA-861.3.
+
+    Attributes:
+        mastering: FFmpeg's AVMasteringDisplayMetadata payload, or None.
+        light_level: (MaxCLL, MaxFALL) in cd/m², or None.
+    """
+
+    mastering: bytes | None = None
+    light_level: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoInfo:
+    """What is known of a video before its first frame.
+
+    Attributes:
+        width: Stored (unrotated) width.
+        height: Stored height.
+        format: Layout of the frames that the source yields.
+        color: Tags as found, untagged parts unspecified.
+        time_base: Unit of the frames' times.
+        frame_rate: Nominal rate, None if unknown; informative only, times rule.
+        frame_count: From headers or sizes; an estimate that nothing relies on.
+        sample_aspect: Width of a pixel over its height; 1 if unknown.
+        rotation: Degrees anticlockwise by which a player must turn the picture: 0, 90, 180 or 270.
+        hdr: Static HDR metadata if any.
+    """
+
+    width: int
+    height: int
+    format: PixelFormat
+    color: ColorSpec
+    time_base: Fraction
+    frame_rate: Fraction | None = None
+    frame_count: int | None = None
+    sample_aspect: Fraction = Fraction(1)
+    rotation: Literal[0, 90, 180, 270] = 0
+    hdr: Hdr | None = None
+
+
+type Stage = Literal["decode", "device", "encode"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a job is.
+
+    Attributes:
+        frames: Frames written.
+        total: Expected frames, None if unknown.
+        seconds: Wall time since the first frame was asked for.
+        size: Width and height of the output.
+        bottleneck: The stage that the others waited for lately, None before that is known.
+    """
+
+    frames: int
+    total: int | None
+    seconds: float
+    size: tuple[int, int]
+    bottleneck: Stage | None = None
+
+    @property
+    def fps(self) -> float:
+        """Frames per second so far."""
+        return self.frames / self.seconds if self.seconds > 0 else 0.0
