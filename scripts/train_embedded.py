@@ -5,7 +5,7 @@
 The network is a `compact` one on luma. While it trains, every 3×3 convolution is the product of a 3×3 one
 with four times the features and a 1×1 one, plus identity (linear over-parametrisation as in SESR, Bhardwaj et al.
 2022, arXiv:2103.09404); the product is taken on the weights, so a step costs no more, and the plain
-convolution is what gets stored. Loss L1, Adam, cosine schedule, exponential moving average.
+convolution is what gets stored. Loss L1, then L2, Adam, cosine schedule, exponential moving average.
 """
 
 import argparse
@@ -78,21 +78,30 @@ def overparametrise(config: CompactConfig) -> Compact:
     return network.to(memory_format=torch.channels_last)
 
 
-def pictures(folder: Path, longest: int) -> Iterator[Image.Image]:
-    """Opens every image as RGB; large ones are area-reduced, which also removes their own blur and noise."""
+def pictures(folder: Path, side: int) -> Iterator[Image.Image]:
+    """Opens every image as RGB, large ones at several sizes, at most `side` pixels square each.
+
+    A large photograph is soft at its own size and crisp when reduced; both kinds occur in films.
+    """
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
         with Image.open(path) as image:
             rgb = image.convert("RGBA")
             opaque = Image.alpha_composite(Image.new("RGBA", rgb.size, "white"), rgb).convert("RGB")
-        factor = math.ceil(max(opaque.size) / longest)
-        yield opaque.reduce(factor) if factor > 1 else opaque
+        for factor in (1, 2, 4):
+            level = opaque.reduce(factor) if factor > 1 else opaque
+            if factor > 1 and min(level.size) < 512:
+                break
+            left, top = (max(0, (length - side) // 2) for length in level.size)
+            yield level.crop(
+                (left, top, left + min(side, level.width), top + min(side, level.height))
+            )
 
 
-def load_pairs(folder: Path, scale: int, longest: int) -> list[tuple[Tensor, Tensor]]:
+def load_pairs(folder: Path, scale: int, side: int) -> list[tuple[Tensor, Tensor]]:
     """Luma of every picture and of its bicubic reduction, both made from 8-bit RGB as the benchmarks are."""
     pairs = []
-    for picture in pictures(folder, longest):
-        rgb = torch.from_numpy(np.asarray(picture)).permute(2, 0, 1).float()
+    for picture in pictures(folder, side):
+        rgb = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float()
         height, width = (side // scale for side in rgb.shape[1:])
         rgb = rgb[:, : height * scale, : width * scale]
         low = resize(rgb, height, width, "bicubic").round().clamp(0, 255)
@@ -110,17 +119,15 @@ def fingerprint(folder: Path) -> str:
 
 
 class Sampler:
-    """Draws aligned random crops with dihedral augmentation, pictures weighted by the root of their area."""
+    """Draws aligned random crops with dihedral augmentation, every picture as often as any other."""
 
     def __init__(self, pairs: list[tuple[Tensor, Tensor]], scale: int, seed: int) -> None:
         self.pairs, self.scale = pairs, scale
         self.random = np.random.default_rng(seed)
-        weight = np.array([low.numel() for low, _ in pairs]) ** 0.5
-        self.probability = weight / weight.sum()
 
     def batch(self, count: int, patch: int) -> tuple[Tensor, Tensor]:
         lows, highs = [], []
-        for index in self.random.choice(len(self.pairs), count, p=self.probability):
+        for index in self.random.integers(len(self.pairs), size=count):
             low, high = self.crop(*self.pairs[index], patch)
             turns, flip = int(self.random.integers(4)), bool(self.random.integers(2))
             for image, out in ((low, lows), (high, highs)):
@@ -129,31 +136,53 @@ class Sampler:
         return torch.stack(lows)[:, None], torch.stack(highs)[:, None]
 
     def crop(self, low: Tensor, high: Tensor, patch: int) -> tuple[Tensor, Tensor]:
-        """The more detailed of two random crops: flat sky teaches nothing."""
-        best, most = None, -1.0
-        for _ in range(2):
-            y = int(self.random.integers(low.shape[0] - patch + 1))
-            x = int(self.random.integers(low.shape[1] - patch + 1))
-            candidate = low[y : y + patch, x : x + patch]
-            detail = float((candidate[1:] - candidate[:-1]).abs().mean())
-            if detail > most:
-                best, most = (y, x), detail
-        y, x = best or (0, 0)
+        y = int(self.random.integers(low.shape[0] - patch + 1))
+        x = int(self.random.integers(low.shape[1] - patch + 1))
         s = self.scale
-        return low[y : y + patch, x : x + patch], high[y * s : (y + patch) * s, x * s : (x + patch) * s]
+        return low[y : y + patch, x : x + patch], high[
+            y * s : (y + patch) * s, x * s : (x + patch) * s
+        ]
+
+
+def grown(state: dict[str, Tensor], network: Compact) -> dict[str, Tensor]:
+    """Fits an earlier run's state to a deeper network or another scale.
+
+    New hidden layers are identities, which a ReLU passes on unchanged; a last layer of another
+    scale starts anew.
+    """
+    fresh = network.state_dict()
+    old_last = max(int(key.split(".")[1]) for key in state)
+    new_last = len(network.body) - 1
+    result = dict(fresh)
+    for key, value in state.items():
+        index, rest = int(key.split(".")[1]), key.split(".", 2)[2]
+        home = f"body.{new_last if index == old_last else index}.{rest}"
+        if fresh[home].shape == value.shape:
+            result[home] = value
+    for index in range(old_last, new_last, 2):
+        result[f"body.{index}.outer"] = torch.zeros_like(fresh[f"body.{index}.outer"])
+    return result
 
 
 def train(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
     config = CompactConfig(
-        channels=1, features=arguments.features, convs=arguments.convs, scale=arguments.scale, activation="relu"
+        channels=1,
+        features=arguments.features,
+        convs=arguments.convs,
+        scale=arguments.scale,
+        activation="relu",
     )
     network = overparametrise(config)
     if arguments.resume:
-        network.load_state_dict(torch.load(arguments.resume, weights_only=True))
+        network.load_state_dict(grown(torch.load(arguments.resume, weights_only=True), network))
     average = {k: v.detach().clone() for k, v in network.state_dict().items()}
-    sampler = Sampler(load_pairs(arguments.images, arguments.scale, arguments.longest), arguments.scale, arguments.seed)
+    sampler = Sampler(
+        load_pairs(arguments.images, arguments.scale, arguments.side),
+        arguments.scale,
+        arguments.seed,
+    )
     optimiser = torch.optim.Adam(network.parameters(), arguments.rate, betas=(0.9, 0.99))
     start, deadline = time.monotonic(), time.monotonic() + 60 * arguments.minutes
     step, progress, total = 0, 0.0, 0.0
@@ -168,7 +197,8 @@ def train(arguments: argparse.Namespace) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=progress < arguments.bf16_until):
             detail = F.pixel_shuffle(network.body(low).float(), arguments.scale)
         result = detail + F.interpolate(low, scale_factor=arguments.scale, mode="nearest")
-        loss = F.l1_loss(result, high)
+        squared = progress >= arguments.squared_from
+        loss = F.mse_loss(result, high) if squared else F.l1_loss(result, high)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -181,7 +211,10 @@ def train(arguments: argparse.Namespace) -> None:
         step += 1
         if step % 2000 == 0:
             psnr = validate(network, average, arguments) if arguments.validate else float("nan")
-            print(f"step {step} {progress:.0%} rate {rate:.1e} L1 {total / 2000:.5f} validation {psnr:.3f} dB", flush=True)
+            print(
+                f"step {step} {progress:.0%} rate {rate:.1e} L1 {total / 2000:.5f} validation {psnr:.3f} dB",
+                flush=True,
+            )
             total = 0.0
             store(network, average, config, arguments, step)
     store(network, average, config, arguments, step)
@@ -217,10 +250,20 @@ def plain_network(network: Compact, average: dict[str, Tensor]) -> Compact:
     return plain
 
 
-def store(network: Compact, average: dict[str, Tensor], config: CompactConfig, arguments: argparse.Namespace, step: int) -> None:
+def store(
+    network: Compact,
+    average: dict[str, Tensor],
+    config: CompactConfig,
+    arguments: argparse.Namespace,
+    step: int,
+) -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     torch.save(average, arguments.out.with_suffix(".train.pth"))
-    recipe = {k: str(v) for k, v in vars(arguments).items() if k not in ("images", "out", "validate", "resume")} | {
+    recipe = {
+        k: str(v)
+        for k, v in vars(arguments).items()
+        if k not in ("images", "out", "validate", "resume")
+    } | {
         "steps": step,
         "data_sha256": arguments.data_sha256,
     }
@@ -235,9 +278,13 @@ def store(network: Compact, average: dict[str, Tensor], config: CompactConfig, a
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=Path, required=True, help="folder of training images")
-    parser.add_argument("--validate", type=Path, help="folder of images to print a PSNR of while training")
+    parser.add_argument(
+        "--validate", type=Path, help="folder of images to print a PSNR of while training"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--resume", type=Path, help="a .train.pth of an earlier run to start from")
     parser.add_argument("--scale", type=int, choices=(2, 3, 4), required=True)
@@ -247,8 +294,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--patch", type=int, default=32, help="side of a low-resolution crop")
     parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--bf16-until", type=float, default=0.85, help="share of the run done in bfloat16")
-    parser.add_argument("--longest", type=int, default=2048, help="larger pictures are reduced below this")
+    parser.add_argument(
+        "--bf16-until", type=float, default=0.85, help="share of the run done in bfloat16"
+    )
+    parser.add_argument(
+        "--squared-from",
+        type=float,
+        default=0.75,
+        help="share of the run after which the loss is L2",
+    )
+    parser.add_argument("--side", type=int, default=1536, help="centre of large pictures to use")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -1,0 +1,82 @@
+"""Video super-resolution as a stream: exact timing, every stream, true colour.
+
+The house, from the street to the cellar:
+
+    vsr.cli          the command line; one file a command
+    vsr.api          files, frames and tensors for Python programs (its names are here too)
+    vsr.jobs         one file in, one file out
+    vsr.io           frames in and out of files, streams copied beside them (PyAV, no torch)
+    vsr.engine       frames to upscaled frames on a device (torch, no PyAV)
+    vsr.models       one readable file per architecture, and the catalogue of checkpoints
+    vsr.checkpoints  safe reading, download and interpolation of weights
+    vsr.pipeline     prefetching threads; vsr.tiling: geometry; vsr.metrics: PSNR, SSIM
+    vsr.types        Frame, PixelFormat, ColorSpec, VideoInfo
+    vsr.errors       the tree of errors
+
+Names are imported on first use, so that `import vsr` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from vsr.api import to_rgb, upscale, upscale_frames
+    from vsr.engine.base import Upscaler
+    from vsr.engine.loading import load_model
+    from vsr.errors import VsrError
+    from vsr.io.av_source import SourceOptions, open_source
+    from vsr.io.plan import SinkOptions
+    from vsr.jobs import JobResult, UpscaleJob
+    from vsr.types import ColorSpec, Frame, PixelFormat, Progress, VideoInfo
+
+_HOMES = {
+    "ColorSpec": "vsr.types",
+    "Frame": "vsr.types",
+    "JobResult": "vsr.jobs",
+    "PixelFormat": "vsr.types",
+    "Progress": "vsr.types",
+    "SinkOptions": "vsr.io.plan",
+    "SourceOptions": "vsr.io.av_source",
+    "UpscaleJob": "vsr.jobs",
+    "Upscaler": "vsr.engine.base",
+    "VideoInfo": "vsr.types",
+    "VsrError": "vsr.errors",
+    "load_model": "vsr.engine.loading",
+    "open_source": "vsr.io.av_source",
+    "to_rgb": "vsr.api",
+    "upscale": "vsr.api",
+    "upscale_frames": "vsr.api",
+}
+
+__all__ = [
+    "ColorSpec",
+    "Frame",
+    "JobResult",
+    "PixelFormat",
+    "Progress",
+    "SinkOptions",
+    "SourceOptions",
+    "UpscaleJob",
+    "Upscaler",
+    "VideoInfo",
+    "VsrError",
+    "__version__",
+    "load_model",
+    "open_source",
+    "to_rgb",
+    "upscale",
+    "upscale_frames",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module 'vsr' has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

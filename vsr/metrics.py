@@ -1,4 +1,7 @@
-"""Picture quality as super-resolution papers measure it: PSNR and SSIM on BT.601 luma, borders cropped."""
+"""Picture quality as super-resolution papers measure it.
+
+PSNR and SSIM on BT.601 luma, borders cropped.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +21,8 @@ def luma(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
         float64 of shape (H, W), 16 to 235, rounded to integers as MATLAB does for uint8.
     """
     rgb = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
-    return np.rint(16.0 + rgb @ _LUMA / 255.0)
+    luminance: NDArray[np.float64] = np.rint(16.0 + rgb @ _LUMA / 255.0)
+    return luminance
 
 
 def psnr(a: Picture, b: Picture, crop: int = 0, peak: float = 255.0) -> float:
@@ -42,7 +46,9 @@ def psnr(a: Picture, b: Picture, crop: int = 0, peak: float = 255.0) -> float:
 
 
 def ssim(a: Picture, b: Picture, crop: int = 0, peak: float = 255.0) -> float:
-    """Structural similarity of single-channel pictures (Wang et al. 2004, 11×11 Gaussian, σ = 1.5, valid area).
+    """Structural similarity of single-channel pictures.
+
+    Wang, Bovik, Sheikh, Simoncelli 2004: 11×11 Gaussian window, σ = 1.5, valid area only.
 
     Args:
         a: Picture of shape (H, W), at least 11×11 after cropping.

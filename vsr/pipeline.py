@@ -8,6 +8,7 @@ A queue is bounded in items and in bytes, so memory does not depend on the lengt
 remembers how long its two sides waited for each other; that tells which stage bounds the whole.
 """
 
+import logging
 import threading
 import time
 from collections import deque
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from vsr.types import Stage
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -30,8 +33,9 @@ class Prefetch[T]:
     """Runs an iterable in its own thread, a bounded number of items ahead.
 
     An error of the iterable is raised to the consumer as itself, after the items before it.
-    `close` stops the thread, closes the iterable if it is a generator, and joins; leaving the
-    `with` block does the same.
+    `close` stops the thread, which closes the iterator if it is a generator, and joins; leaving
+    the `with` block does the same. A thread that waits for another `Prefetch` is freed by stopping
+    that one first.
 
     Args:
         upstream: What to run; consumed by the new thread only.
@@ -76,15 +80,20 @@ class Prefetch[T]:
             while not (self._queue or self._finished or self._stopped):
                 self._changed.wait()
             self.waits.get += time.perf_counter() - began
-            if self._queue and not self._stopped:
+            if self._stopped:
+                raise StopIteration
+            if self._queue:
                 item, size = self._queue.popleft()
                 self._bytes -= size
                 self._changed.notify_all()
                 return item
-            if self._error is not None:
-                error, self._error = self._error, None
-                raise error
+            error, self._error = self._error, None
+        if error is None:
             raise StopIteration
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame: no cycle that would keep pictures alive
 
     def stop(self) -> None:
         """Ends the stream for both sides without waiting; the consumer sees its end."""
@@ -97,26 +106,28 @@ class Prefetch[T]:
         self.stop()
         self._thread.join()
         self._queue.clear()
+        error, self._error = self._error, None
+        if error is not None:
+            _log.debug("%s: nobody asked for this error", self._thread.name, exc_info=error)
 
     def _run(self) -> None:
         try:
-            for item in self._upstream:
-                if not self._put(item):
-                    break
+            self._pump()
         except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
             self._error = error
-        finally:
-            self._close_upstream()
-            with self._changed:
-                self._finished = True
-                self._changed.notify_all()
+        with self._changed:
+            self._finished = True
+            self._changed.notify_all()
 
-    def _close_upstream(self) -> None:
-        if isinstance(self._upstream, Generator):
-            try:
-                self._upstream.close()
-            except Exception as error:  # noqa: BLE001 - handed to the consumer
-                self._error = self._error or error
+    def _pump(self) -> None:
+        upstream = iter(self._upstream)
+        try:
+            for item in upstream:
+                if not self._put(item):
+                    break
+        finally:
+            if isinstance(upstream, Generator):
+                upstream.close()
 
     def _put(self, item: T) -> bool:
         size = self._size(item) if self._size else 0
@@ -160,16 +171,24 @@ def batched[T](
 ) -> Iterator[list[T]]:
     """Groups consecutive items that are alike, at most `size()` at a time.
 
+    A full group leaves at once, before the next item is asked for.
+
     Args:
         items: What to group.
-        size: Asked before each group, so that it can shrink while running.
+        size: Asked before each group, so that it can shrink while running; at least 1.
         alike: Items with different values of this never share a group.
     """
     group: list[T] = []
+    most = 1
     for item in items:
-        if group and (len(group) >= size() or alike(item) != alike(group[0])):
+        if group and alike(item) != alike(group[0]):
             yield group
             group = []
+        if not group:
+            most = size()
         group.append(item)
+        if len(group) >= most:
+            yield group
+            group = []
     if group:
         yield group

@@ -1,0 +1,13 @@
+"""The command line: one file per command, and nothing heavy imported before it is needed.
+
+main        entry point: signals, exit codes, the one place where errors are printed
+group       the group of commands, each imported when it is named
+base        how a command looks: sections in its help, `-v` and `-q`
+values      what the texts of options mean: sizes, times, `key=value`
+options     every option of `upscale` and `info`, section by section
+settings    from parsed options to an `UpscaleJob`
+naming      which files go in and what their outputs are called
+progress    bar, lines, JSON
+upscale info models devices completion      the commands
+console signals versions tables             small helpers
+"""

@@ -77,7 +77,8 @@ class Route:
 
     def _through_rgb(self, first: Tensor, chroma: Tensor | None) -> tuple[Content | Tensor, Tensor]:
         rgb = self.upscaler(self._as_rgb(first, chroma).clamp_(0, 1))
-        return self._fit(rgb).clamp_(0, 1), rgb.sum(dtype=torch.float32)
+        health = rgb.sum(dtype=torch.float32)  # before clamping hides infinity
+        return self._fit(rgb).clamp_(0, 1), health
 
     def _as_rgb(self, first: Tensor, chroma: Tensor | None) -> Tensor:
         if self.source.format.family == "rgb":

@@ -76,7 +76,7 @@ class FrameUpscaler:
         kernel: Kernel = "bicubic",
     ) -> None:
         self.settings = settings
-        self._factory, self._device, self._kernel = factory, device, kernel
+        self._factory, self.device, self._kernel = factory, device, kernel
         self._source, self._target = source, target
         self._lane: Lane = open_lane(device, source, target, settings.batch)
         self._route = self._make_route()
@@ -176,7 +176,7 @@ class FrameUpscaler:
             self.settings = replace(self.settings, tile=self._smaller_tile(cause))
             _log.warning("out of memory: going on with tiles of %d pixels", self.settings.tile)
             self._route = self._make_route()
-        if self._device.type == "cuda":
+        if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _smaller_tile(self, cause: BaseException) -> int:
@@ -185,7 +185,7 @@ class FrameUpscaler:
         tile = -(-(self.settings.tile or whole) // 2)
         if spec.tiling == "none" or tile < smallest_tile(spec.overlap, spec.multiple_of):
             msg = (
-                f"out of memory on {self._device} with one frame and tiles of "
+                f"out of memory on {self.device} with one frame and tiles of "
                 f"{self.settings.tile or whole} pixels: use a smaller model or --device cpu"
             )
             raise OutOfMemoryError(msg) from cause

@@ -16,18 +16,20 @@ class InputSpec:
 
     Attributes:
         scale: Output pixels per input pixel along each axis.
-        channels: 3 for RGB networks; 1 for networks that work on luma alone.
+        channels: 3 for RGB networks; 1 for networks that work on luma alone; None for what treats
+            each plane by itself, any number of them.
         multiple_of: Height and width of the input must be multiples of this.
         minimum: Smallest height and width of the input.
-        overlap: Input pixels on each side that an output pixel can depend on (the receptive field's radius).
-            With `tiling="exact"`, tiles that overlap by this much give the bits of the whole picture.
-        tiling: `exact`: bounded receptive field, `overlap` covers it. `approximate`: `overlap` is a measured
-            compromise. `none`: the network needs the whole picture.
+        overlap: Input pixels on each side that an output pixel can depend on (the receptive field's
+            radius). With `tiling="exact"`, tiles that overlap by this much give the bits of the
+            whole picture.
+        tiling: `exact`: bounded receptive field, `overlap` covers it. `approximate`: `overlap` is a
+            measured compromise. `none`: the network needs the whole picture.
         half: Whether float16 is safe; bfloat16 has float32's exponent and always is.
     """
 
     scale: int
-    channels: Literal[1, 3] = 3
+    channels: Literal[1, 3] | None = 3
     multiple_of: int = 1
     minimum: int = 1
     overlap: int
@@ -39,15 +41,23 @@ class InputSpec:
 class Architecture[C]:
     """A family of networks: how to recognise, build and describe one.
 
+    The network that `build` makes has a `forward` from (N, C, H, W) in [0, 1] to (N, C, s·H, s·W).
+    Its class may name submodules in an attribute `full_precision: tuple[str, ...]` which must
+    compute in float32 when all other convolutions use bfloat16.
+
     Attributes:
         id: Short name, equal to the file's.
         paper: Title, authors, year and arXiv number.
         config: The frozen dataclass of hyperparameters.
         build: Makes an untrained network from a config.
         spec: Describes the network of a config.
-        detect: Infers the config from a canonical state dict; None if the dict is of another architecture.
-        canonicalise: Renames the keys of known foreign layouts to this network's own; identity on others.
-        parameters: Published parameter counts by config, for the tests.
+        detect: Infers the config from a canonical state dict; None if the dict is of another
+            architecture. It looks at the layout only: whether every tensor has the right shape is
+            for strict loading to say, by name.
+        canonicalise: Renames the keys of known foreign layouts to this network's own; identity on
+            others.
+        parameters: Published parameter counts by config, for the tests and for error messages.
+        hinted: Fields of the config that no state dict can tell and a checkpoint's header may.
     """
 
     id: str
@@ -58,3 +68,4 @@ class Architecture[C]:
     detect: Callable[[StateDict], C | None]
     canonicalise: Callable[[StateDict], StateDict] = lambda state: state
     parameters: tuple[tuple[C, int], ...] = ()
+    hinted: tuple[str, ...] = ()

@@ -1,8 +1,10 @@
-"""SRVGGNetCompact: a plain VGG-style stack at low resolution, the network of Real-ESRGAN's video models.
+"""SRVGGNetCompact: a plain VGG-style stack at low resolution.
 
-Wang, Xie, Dong, Shan, "Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure Synthetic Data", 2021,
-arXiv:2107.10833; the compact network came with its release 0.2.3. All convolutions are 3×3 at the input's size;
-the last one makes s² sub-pixels of every channel, and the picture repeated s times (nearest) is added.
+Wang, Xie, Dong, Shan, "Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure Synthetic
+Data", 2021, arXiv:2107.10833; the compact network came with its release 0.2.3, for video. What is
+new is what it lacks: no skip connections but one, no upsampling before the end. All convolutions
+are 3×3 at the input's size; the last one makes s² sub-pixels of every channel, and the picture
+repeated s times (nearest) is added.
 
     x           (N, C, H, W)
     body[0]     (N, F, H, W)            3×3, activation
@@ -13,15 +15,20 @@ the last one makes s² sub-pixels of every channel, and the picture repeated s t
 Deviations: none. With one channel it works on luma (the embedded models).
 """
 
+import math
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vsr.errors import CheckpointError
 from vsr.models._base import Architecture, InputSpec, StateDict
 
 type Activation = Literal["relu", "prelu", "leakyrelu"]
+
+_LARGEST_SCALE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +39,7 @@ class CompactConfig:
         channels: Channels of the picture, 3 for RGB and 1 for luma.
         features: Channels between the convolutions.
         convs: Convolutions between the first and the last.
-        scale: Upscaling factor.
+        scale: Upscaling factor, 1 to 8.
         activation: What follows every convolution but the last; `leakyrelu` has a slope of 0.1.
     """
 
@@ -51,10 +58,19 @@ def _activation(config: CompactConfig) -> nn.Module:
             return nn.LeakyReLU(0.1, inplace=True)
         case "prelu":
             return nn.PReLU(config.features)
+        case _:
+            msg = f"compact has no activation {config.activation!r}: relu, prelu or leakyrelu"
+            raise CheckpointError(msg)
 
 
 class Compact(nn.Module):
-    """The network; keys equal those of BasicSR's `SRVGGNetCompact`."""
+    """The network; keys equal those of BasicSR's `SRVGGNetCompact`.
+
+    In bfloat16 no convolution needs float32: their sum is a detail that is added to the picture
+    itself, which stays in the input's type.
+    """
+
+    full_precision: tuple[str, ...] = ()
 
     def __init__(self, config: CompactConfig) -> None:
         super().__init__()
@@ -77,26 +93,24 @@ def _spec(config: CompactConfig) -> InputSpec:
 
 
 def _detect(state: StateDict) -> CompactConfig | None:
-    convs = [k for k, v in state.items() if k.startswith("body.") and k.endswith(".weight") and v.ndim == 4]
-    slopes = [k for k, v in state.items() if k.startswith("body.") and k.endswith(".weight") and v.ndim == 1]
-    if len(convs) < 2 or len(state) != 2 * len(convs) + len(slopes):
+    """Even entries of `body` are convolutions, odd ones activations with or without weights."""
+    if not all(re.fullmatch(r"body\.\d{1,4}\.(weight|bias)", key) for key in state):
         return None
-    order = sorted(convs, key=lambda k: int(k.split(".")[1]))
-    if [int(k.split(".")[1]) for k in order] != list(range(0, 2 * len(order), 2)):
+    weights = {int(k.split(".")[1]): v for k, v in state.items() if k.endswith(".weight")}
+    last = max(weights, default=0)
+    first, final = weights.get(0), weights.get(last)
+    if first is None or final is None or last < 2 or last % 2 or {first.ndim, final.ndim} != {4}:
         return None
-    if any(state[k].shape[2:] != (3, 3) for k in order) or len(slopes) not in (0, len(order) - 1):
-        return None
-    first, last = state[order[0]], state[order[-1]]
     features, channels = first.shape[:2]
-    scale = round((last.shape[0] / channels) ** 0.5)
-    if channels not in (1, 3) or last.shape[0] != channels * scale**2:
+    scale = math.isqrt(final.shape[0] // max(1, channels))
+    if channels not in (1, 3) or not 1 <= scale <= _LARGEST_SCALE:
         return None
     return CompactConfig(
-        channels=channels,
+        channels=cast("Literal[1, 3]", channels),
         features=features,
-        convs=len(order) - 2,
+        convs=last // 2 - 1,
         scale=scale,
-        activation="prelu" if slopes else "relu",
+        activation="prelu" if 1 in weights else "relu",
     )
 
 
@@ -114,4 +128,5 @@ ARCH = Architecture(
         (CompactConfig(scale=2), 600_652),
         (CompactConfig(scale=1), 595_459),
     ),
+    hinted=("activation",),
 )

@@ -1,0 +1,93 @@
+"""Whole jobs, file to file with x264, as a user runs them.
+
+    python scripts/bench/end_to_end.py [--clip examples/clip.mkv] [--frames 300]
+
+Loops the clip to the wanted sizes and length, runs `vsr upscale` in a process of its own, and
+prints the steady rate (from the first written frame to the last), the rate with start-up, the
+stage that bounded it, and peak memory. Writes scripts/bench/results/end_to_end-<processor>.json.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import torch
+
+CASES = (((320, 180), 4), ((640, 360), 2), ((320, 180), 3))
+
+
+def looped(clip: Path, target: Path, size: tuple[int, int], frames: int) -> None:
+    """Re-encodes a clip again and again at another size."""
+    with av.open(str(clip)) as source:
+        pictures = [f.reformat(*size, format="yuv420p") for f in source.decode(video=0)]
+    with av.open(str(target), "w") as sink:
+        stream = sink.add_stream("libx264", rate=25, options={"crf": "16", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for n in range(frames):
+            picture = pictures[n % len(pictures)]
+            picture.pts, picture.time_base, picture.pict_type = n, Fraction(1, 25), 0
+            sink.mux(stream.encode(picture))
+        sink.mux(stream.encode(None))
+
+
+def measure(source: Path, target: Path, scale: int, extra: list[str]) -> dict:
+    command = [sys.executable, "-m", "vsr", "upscale", str(source), "-s", str(scale)]
+    command += ["-o", str(target), "-y", "--progress", "json", *extra]
+    began = time.perf_counter()
+    done = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    lines = [json.loads(line) for line in done.stdout if line.startswith("{")]
+    _, status, usage = os.wait4(done.pid, 0)
+    if status:
+        raise SystemExit(f"failed: {' '.join(command)}")
+    whole = time.perf_counter() - began
+    moving = [line for line in lines if line.get("frames") and "seconds" in line]
+    first, last = moving[0], moving[-1]
+    steady = (last["frames"] - first["frames"]) / (last["seconds"] - first["seconds"])
+    return {
+        "steady_fps": steady,
+        "fps": last["frames"] / whole,
+        "seconds": whole,
+        "bottleneck": last.get("bottleneck"),
+        "peak_mb": usage.ru_maxrss / 1024,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clip", type=Path, default=Path("examples/clip.mkv"))
+    parser.add_argument("--frames", type=int, default=300)
+    parser.add_argument("--out", type=Path)
+    arguments, extra = parser.parse_known_args()
+    name = torch.cpu.get_capabilities().get("cpu_name") or "cpu"
+    rows = []
+    print(f"{name}, {os.cpu_count()} threads, torch {torch.__version__}\n")
+    print("| input | scale | steady fps | fps with start-up | bounded by | peak memory |")
+    print("|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for size, scale in CASES:
+            source = Path(folder) / f"{size[1]}.mkv"
+            if not source.exists():
+                looped(arguments.clip, source, size, arguments.frames)
+            row = measure(source, Path(folder) / "out.mkv", scale, extra)
+            rows.append({"input": f"{size[0]}×{size[1]}", "scale": scale} | row)
+            print(
+                f"| {size[0]}×{size[1]} | {scale} | {row['steady_fps']:.1f} | {row['fps']:.1f} | "
+                f"{row['bottleneck']} | {row['peak_mb']:.0f} MB |",
+                flush=True,
+            )
+    slug = "".join(c if c.isalnum() else "-" for c in name.lower())
+    out = arguments.out or Path(__file__).parent / "results" / f"end_to_end-{slug}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    facts = {"processor": name, "threads": os.cpu_count(), "torch": torch.__version__}
+    out.write_text(json.dumps(facts | {"rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""H.264 by x264: plays everywhere. Default crf 18 (hard to tell from the input), preset fast."""
+
+from typing import Final
+
+from vsr.io.encoders._base import Encoder, Quality, Scale, gray, yuv
+from vsr.io.encoders._hdr import display_string, whole_units
+from vsr.types import Hdr, VideoInfo
+
+PRESETS: Final = (
+    "placebo",
+    "veryslow",
+    "slower",
+    "slow",
+    "medium",
+    "fast",
+    "faster",
+    "veryfast",
+    "superfast",
+    "ultrafast",
+)
+
+
+def _options(quality: Quality, picture: VideoInfo) -> dict[str, str]:
+    options = {"crf": ENCODER.quality_of(quality), "preset": quality.preset or "fast"}
+    params = _hdr_params(picture.hdr) if picture.hdr else []
+    if params:
+        options["x264-params"] = ":".join(params)
+    return options
+
+
+def _hdr_params(hdr: Hdr) -> list[str]:
+    params = []
+    display = display_string(hdr.mastering, whole_units) if hdr.mastering else None
+    if display:
+        params.append(f"mastering-display={display}")
+    if hdr.light_level is not None:
+        params.append(f"cll={hdr.light_level[0]},{hdr.light_level[1]}")
+    return params
+
+
+ENCODER = Encoder(
+    id="x264",
+    codec="libx264",
+    aliases=("h264", "avc"),
+    containers=("matroska", "mp4", "mov"),
+    formats=(*yuv("420", 8, 10), *yuv("422", 8, 10), *yuv("444", 8, 10), *gray(8, 10)),
+    options=_options,
+    crf=Scale(default=18, low=0, high=51),
+    presets=PRESETS,
+    even=True,
+    carries=frozenset({"sar", "hdr"}),
+)

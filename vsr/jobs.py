@@ -1,0 +1,348 @@
+"""One file in, one file out: what a job is, what it would do, and doing it."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from vsr.errors import UnsupportedSourceError, UsageError
+from vsr.io.av_sink import AvSink
+from vsr.io.av_source import AvSource, SourceOptions, open_source
+from vsr.io.base import FrameSink
+from vsr.io.image_sink import ImageSink, is_image
+from vsr.io.plan import OutputPlan, SinkOptions, plan_output
+from vsr.pipeline import Prefetch, Waits, bottleneck
+from vsr.types import ColorSpec, Frame, Progress, Stage, VideoInfo
+
+if TYPE_CHECKING:
+    from vsr.engine.color import Picture
+    from vsr.engine.loading import Model
+    from vsr.engine.stream import FrameUpscaler
+
+_log = logging.getLogger(__name__)
+
+_PQ, _HLG = 16, 18
+_QUEUE_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpscaleJob:
+    """What to upscale, how, and where to.
+
+    Attributes:
+        source: A file with a video stream, or a still picture.
+        target: The file to write; its suffix chooses the container.
+        scale: Output pixels per input pixel along each axis; any positive number.
+        width: Of the output instead of `scale`; with `height` alone the aspect is kept.
+        height: Of the output instead of `scale`.
+        model: A name of the catalogue, or `auto`.
+        model_path: A checkpoint file instead of a name.
+        denoise: Strength from 0 to 1, for models with a denoising twin.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: Arithmetic of the network.
+        tile: Side of a tile in input pixels; 0 for the whole picture, None for what fits.
+        tile_pad: Overlap of tiles instead of the receptive field.
+        batch: Frames at a time; None for what the device likes.
+        tta: Average over eight symmetries.
+        color: Convert to this matrix instead of keeping the source's.
+        options: How to read.
+        sink: How to write.
+        offline: Never download.
+    """
+
+    source: Path
+    target: Path
+    scale: float | Fraction | None = None
+    width: int | None = None
+    height: int | None = None
+    model: str = "auto"
+    model_path: Path | None = None
+    denoise: float | None = None
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    tile: int | None = None
+    tile_pad: int | None = None
+    batch: int | None = None
+    tta: bool = False
+    color: Literal["keep", "bt601", "bt709"] = "keep"
+    options: SourceOptions = field(default_factory=SourceOptions)
+    sink: SinkOptions = field(default_factory=SinkOptions)
+    offline: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResult:
+    """What a finished job did.
+
+    Attributes:
+        frames: Frames written, equal to the frames presented in the source.
+        seconds: Wall time.
+        target: The file that was written.
+        size: Width and height of the output.
+        bottleneck: The stage that the others waited for.
+        damaged: Frames of the source that were concealed.
+        peak_host_bytes: Most memory that the process ever held, None where unknown.
+        precision: Arithmetic at the end.
+        device: Where the network ran.
+    """
+
+    frames: int
+    seconds: float
+    target: Path
+    size: tuple[int, int]
+    bottleneck: Stage | None
+    damaged: int
+    peak_host_bytes: int | None
+    precision: str
+    device: str
+
+
+def target_size(job: UpscaleJob, width: int, height: int) -> tuple[int, int]:
+    """Size of the output for a source of the given size.
+
+    A scale gives the nearest whole numbers, so a whole scale is exact; one of width and height
+    gives the other by the aspect, rounded to even.
+
+    Raises:
+        UsageError: Nothing, too much, or nonsense was asked for.
+    """
+    if job.scale is not None:
+        if job.width or job.height:
+            msg = "give either a scale or a width and height, not both"
+            raise UsageError(msg)
+        scale = Fraction(str(job.scale))
+        if not 0 < scale <= 16:
+            msg = f"the scale must be above 0 and at most 16, got {job.scale}"
+            raise UsageError(msg)
+        return max(1, round(width * scale)), max(1, round(height * scale))
+    if job.width is None and job.height is None:
+        msg = "no output size given: use a scale such as -s 2, or a width or height"
+        raise UsageError(msg)
+    new_width = job.width or _even(Fraction(width * (job.height or 0), height))
+    new_height = job.height or _even(Fraction(height * (job.width or 0), width))
+    if min(new_width, new_height) < 1:
+        msg = f"the output size must be positive, got {new_width}×{new_height}"
+        raise UsageError(msg)
+    return new_width, new_height
+
+
+def _even(side: Fraction) -> int:
+    return max(2, 2 * round(side / 2))
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """Everything decided before the first frame is upscaled."""
+
+    source: AvSource
+    info: VideoInfo
+    color: ColorSpec
+    plan: OutputPlan
+    picture: VideoInfo
+
+
+def _open(job: UpscaleJob, stack: ExitStack) -> _Prepared:
+    source = stack.enter_context(closing(open_source(job.source, job.options)))
+    prepared = _plan(job, source)
+    if prepared.plan.bake_rotation and source.info.rotation:
+        source.close()
+        options = replace(job.options, bake_rotation=True)
+        source = stack.enter_context(closing(open_source(job.source, options)))
+        prepared = _plan(job, source)
+    return prepared
+
+
+def _plan(job: UpscaleJob, source: AvSource) -> _Prepared:
+    info = source.info
+    width, height = target_size(job, info.width, info.height)
+    color = info.color.resolved(info.width, info.height, info.format.family)
+    picture = replace(info, width=width, height=height, color=_output_color(job, info, color))
+    plan = plan_output(job.target, picture, job.source, job.sink)
+    return _Prepared(source, info, color, plan, picture)
+
+
+def _output_color(job: UpscaleJob, info: VideoInfo, color: ColorSpec) -> ColorSpec:
+    """The source's colour as the engine takes it, so that assumptions get written; or as asked."""
+    if job.color == "keep":
+        return color
+    if info.color.transfer in (_PQ, _HLG):
+        msg = f"--color {job.color} would need tone mapping of an HDR source: use --color keep"
+        raise UsageError(msg)
+    code = {"bt709": 1, "bt601": 6}[job.color]
+    return replace(color, matrix=code, primaries=code, transfer=code)
+
+
+def _encoded_color(plan: OutputPlan, color: ColorSpec, family: str) -> ColorSpec:
+    """Colour of the frames that the encoder gets."""
+    if plan.format.family == "rgb" or family != "rgb":
+        return plan.color
+    return replace(plan.color, matrix=plan.color.matrix or 1)
+
+
+def explain(job: UpscaleJob) -> tuple[tuple[str, str, str], ...]:
+    """Says what `run` would do.
+
+    Returns:
+        (topic, decision, reason) for people, in the order of the work.
+
+    Raises:
+        VsrError: As `run` would before its first frame.
+    """
+    from vsr.engine.loading import describe_model  # noqa: PLC0415 - torch comes with it
+
+    with ExitStack() as stack:
+        prepared = _open(job, stack)
+        info, plan, picture = prepared.info, prepared.plan, prepared.picture
+        factor = max(Fraction(picture.width, info.width), Fraction(picture.height, info.height))
+        rows = [("size", f"{info.width}×{info.height} → {picture.width}×{picture.height}", "")]
+        rows += describe_model(job.model, job.model_path, factor, job.device, job.precision)
+        rows += plan.explain()
+        return tuple(rows)
+
+
+def run(job: UpscaleJob, report: Callable[[Progress], None] = lambda _: None) -> JobResult:
+    """Upscales one file.
+
+    Args:
+        job: What to do.
+        report: Called from this thread, at most ten times a second and once at the end.
+
+    Returns:
+        What was done.
+
+    Raises:
+        VsrError: Nothing is left under the target's name that was not there before.
+    """
+    from vsr.engine.loading import find_model  # noqa: PLC0415 - torch is slow to import
+
+    began = time.perf_counter()
+    with ExitStack() as stack:
+        prepared = _open(job, stack)
+        info, plan, picture = prepared.info, prepared.plan, prepared.picture
+        factor = max(Fraction(picture.width, info.width), Fraction(picture.height, info.height))
+        model = find_model(
+            job.model, path=job.model_path, factor=factor, denoise=job.denoise, offline=job.offline
+        )
+        _warn_about_hdr(info, model)
+        upscaler = _upscaler(job, prepared, model)
+        sink = _open_sink(job, prepared)
+        stack.callback(sink.abort)
+        written, waits = _flow(prepared.source, upscaler, sink, picture, report)
+        sink.finish()
+        stage = bottleneck(*waits)
+        seconds = time.perf_counter() - began
+        report(_progress(written, written, seconds, picture, stage))
+        return JobResult(
+            frames=written,
+            seconds=seconds,
+            target=job.target,
+            size=(picture.width, picture.height),
+            bottleneck=stage,
+            damaged=prepared.source.damage.frames,
+            peak_host_bytes=_peak_memory(),
+            precision=upscaler.settings.precision,
+            device=str(upscaler.device),
+        )
+
+
+def _upscaler(job: UpscaleJob, prepared: _Prepared, model: "Model") -> "FrameUpscaler":
+    from vsr.engine.color import Picture  # noqa: PLC0415
+    from vsr.engine.loading import frame_upscaler  # noqa: PLC0415
+
+    info, picture, plan = prepared.info, prepared.picture, prepared.plan
+    source = Picture(
+        width=info.width, height=info.height, format=info.format, color=prepared.color
+    )
+    target = Picture(
+        width=picture.width, height=picture.height, format=plan.format, color=plan.color
+    )
+    return frame_upscaler(
+        model,
+        source,
+        target,
+        device=job.device,
+        precision=job.precision,
+        tile=job.tile,
+        tile_pad=job.tile_pad,
+        batch=job.batch,
+        tta=job.tta,
+    )
+
+
+def _open_sink(job: UpscaleJob, prepared: _Prepared) -> FrameSink:
+    if is_image(job.target):
+        return ImageSink(prepared.plan, prepared.picture)
+    trim = (job.options.start, job.options.end)
+    return AvSink(prepared.plan, prepared.picture, job.source, trim=trim)
+
+
+def _flow(
+    source: AvSource,
+    upscaler: "FrameUpscaler",
+    sink: FrameSink,
+    picture: VideoInfo,
+    report: Callable[[Progress], None],
+) -> tuple[int, tuple[Waits, Waits]]:
+    """Three stages in three threads: decode, device, and this one, which encodes."""
+    began = reported = time.perf_counter()
+    written = 0
+    ahead = max(4, 2 * upscaler.settings.batch)
+    decoded = Prefetch(
+        source, items=ahead, size=_bytes, most_bytes=_QUEUE_BYTES, name="vsr-decode"
+    )
+    results = Prefetch(
+        upscaler(decoded), items=4, size=_bytes, most_bytes=_QUEUE_BYTES, name="vsr-device"
+    )
+    try:
+        for frame in results:
+            sink.write(frame)
+            written += 1
+            now = time.perf_counter()
+            if now - reported >= 0.1:
+                reported = now
+                stage = bottleneck(decoded.waits, results.waits)
+                report(_progress(written, picture.frame_count, now - began, picture, stage))
+    finally:
+        decoded.stop()
+        results.close()
+        decoded.close()
+    if written == 0:
+        msg = f"no frame of {source.path} could be decoded: the file is damaged or empty"
+        raise UnsupportedSourceError(msg)
+    return written, (decoded.waits, results.waits)
+
+
+def _progress(
+    frames: int, total: int | None, seconds: float, picture: VideoInfo, stage: Stage | None
+) -> Progress:
+    return Progress(
+        frames=frames,
+        total=total,
+        seconds=seconds,
+        size=(picture.width, picture.height),
+        bottleneck=stage,
+    )
+
+
+def _bytes(frame: Frame) -> int:
+    return sum(plane.nbytes for plane in frame.planes)
+
+
+def _warn_about_hdr(info: VideoInfo, model: "Model") -> None:
+    if info.color.transfer in (_PQ, _HLG) and model.learned:
+        name = "PQ" if info.color.transfer == _PQ else "HLG"
+        _log.warning("the network was trained on SDR and sees %s values as they are", name)
+
+
+def _peak_memory() -> int | None:
+    if sys.platform == "win32":
+        return None
+    import resource  # noqa: PLC0415 - absent on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

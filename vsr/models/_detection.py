@@ -1,0 +1,143 @@
+"""Which architecture a state dict belongs to, and strict loading into it."""
+
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vsr.errors import CheckpointError
+from vsr.models import architecture, architectures
+from vsr.models._base import Architecture, InputSpec, StateDict
+
+type Shapes = Mapping[str, tuple[int, ...]]
+
+
+def detect(state: StateDict) -> tuple[Architecture[Any], Any, StateDict]:
+    """See `vsr.models.detect`."""
+    claims = []
+    for name in architectures():
+        arch = architecture(name)
+        canonical = arch.canonicalise(state)
+        config = arch.detect(canonical)
+        if config is not None:
+            claims.append((arch, config, canonical))
+    if len(claims) > 1:
+        names = " and ".join(arch.id for arch, _, _ in claims)
+        msg = f"the checkpoint fits {names} alike: one of them detects too much"
+        raise CheckpointError(msg)
+    if not claims:
+        raise CheckpointError(_unclaimed(state))
+    return claims[0]
+
+
+def build(state: StateDict, metadata: Mapping[str, str]) -> tuple[nn.Module, InputSpec]:
+    """See `vsr.models.build`."""
+    arch, config, canonical = detect(state)
+    config = _with_hints(arch, config, metadata)
+    with torch.inference_mode(mode=False):
+        module = _skeleton(arch, config)
+        difference = _difference(_shapes(module.state_dict()), _shapes(canonical))
+        if difference:
+            msg = f"the checkpoint is a damaged or unknown variant of {arch.id}: {difference}"
+            raise CheckpointError(msg)
+        if any(buffer.is_meta for buffer in module.buffers()):
+            module = arch.build(config)
+        weights = {key: _owned(value) for key, value in canonical.items()}
+        module.load_state_dict(weights, assign=True)
+    return module.eval(), arch.spec(config)
+
+
+def _owned(value: Tensor) -> Tensor:
+    dtype = torch.float32 if value.is_floating_point() else value.dtype
+    return value.detach().to("cpu", dtype, copy=True, memory_format=torch.contiguous_format)
+
+
+def _skeleton(arch: Architecture[Any], config: Any) -> nn.Module:
+    """The network without memory: a wrong configuration costs nothing."""
+    with torch.device("meta"):
+        return arch.build(config)
+
+
+def _shapes(state: StateDict) -> Shapes:
+    return {key: tuple(value.shape) for key, value in state.items()}
+
+
+def _difference(expected: Shapes, found: Shapes) -> str | None:
+    """Names the first tensor that is missing, of another shape, or left over."""
+    for key, shape in expected.items():
+        if key not in found:
+            return f"it lacks the tensor {key!r} of shape {_text(shape)}"
+        if found[key] != shape:
+            return f"its {key!r} has shape {_text(found[key])}, expected {_text(shape)}"
+    extra = next((key for key in found if key not in expected), None)
+    return f"it has the unexpected tensor {_quoted(extra)}" if extra is not None else None
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def _quoted(key: str) -> str:
+    return repr(key if len(key) <= 80 else f"{key[:77]}...")
+
+
+def _with_hints(arch: Architecture[Any], config: Any, metadata: Mapping[str, str]) -> Any:
+    """Takes over from a header what a state dict cannot tell."""
+    if metadata.get("architecture", arch.id) != arch.id:
+        msg = (
+            f"the checkpoint's header says {_quoted(metadata['architecture'])}, but its tensors "
+            f"are those of {arch.id}"
+        )
+        raise CheckpointError(msg)
+    if "architecture" not in metadata or "config" not in metadata:
+        return config
+    hints = _header_config(metadata["config"])
+    known = {field.name: getattr(config, field.name) for field in fields(config)}
+    for name, value in hints.items():
+        if name not in known or type(value) is not type(known[name]):
+            msg = f"the checkpoint's header has an unusable setting {_quoted(name)} for {arch.id}"
+            raise CheckpointError(msg)
+        if name not in arch.hinted and value != known[name]:
+            msg = (
+                f"the checkpoint's header says {name} = {value}, its tensors say {known[name]}: "
+                "the file is damaged"
+            )
+            raise CheckpointError(msg)
+    return replace(config, **hints)
+
+
+def _header_config(text: str) -> dict[str, Any]:
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        msg = f"the checkpoint's header has a config that is not JSON: {error}"
+        raise CheckpointError(msg) from error
+    if not isinstance(config, dict):
+        msg = "the checkpoint's header has a config that is not a JSON object"
+        raise CheckpointError(msg)
+    return config
+
+
+def _unclaimed(state: StateDict) -> str:
+    """Says which published network a state dict resembles most, and where it departs from it."""
+    known = ", ".join(architectures())
+    if not state:
+        return f"the checkpoint holds no tensors, expected those of one of {known}"
+    best: tuple[int, int] = (0, 0)
+    said = f"its first tensor is {_quoted(next(iter(state)))}"
+    for arch in map(architecture, architectures()):
+        found = _shapes(arch.canonicalise(state))
+        for config, _ in itertools.islice(arch.parameters, 8):
+            expected = _shapes(_skeleton(arch, config).state_dict())
+            names = expected.keys() & found.keys()
+            score = (len(names), sum(expected[name] == found[name] for name in names))
+            if score > best:
+                alike = {key: expected.get(key, shape) for key, shape in found.items()}
+                # another size of the same network is no difference: names first, then shapes
+                told = _difference(expected, alike) or _difference(expected, found)
+                best, said = score, f"the nearest is {arch.id}, but {told}"
+    return f"the checkpoint fits no known architecture ({known}): {said}"
