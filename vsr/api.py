@@ -109,5 +109,3 @@ def to_rgb(frame: Frame) -> NDArray[np.uint8]:
     from vsr.engine.convert import frame_to_rgb  # noqa: PLC0415
 
     return frame_to_rgb(frame)
-
-

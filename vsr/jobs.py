@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -14,13 +14,14 @@ from vsr.errors import UnsupportedSourceError, UsageError
 from vsr.io.av_sink import AvSink
 from vsr.io.av_source import AvSource, SourceOptions, open_source
 from vsr.io.base import FrameSink
+from vsr.io.color import matrix_name
+from vsr.io.formats import ffmpeg_name
 from vsr.io.image_sink import ImageSink, is_image
 from vsr.io.plan import OutputPlan, SinkOptions, plan_output
 from vsr.pipeline import Prefetch, Waits, bottleneck
-from vsr.types import ColorSpec, Frame, Progress, Stage, VideoInfo
+from vsr.types import UNSPECIFIED, ColorSpec, Frame, Progress, Stage, VideoInfo
 
 if TYPE_CHECKING:
-    from vsr.engine.color import Picture
     from vsr.engine.loading import Model
     from vsr.engine.stream import FrameUpscaler
 
@@ -73,6 +74,19 @@ class UpscaleJob:
     options: SourceOptions = field(default_factory=SourceOptions)
     sink: SinkOptions = field(default_factory=SinkOptions)
     offline: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetching:
+    """Who watches over the download of a model.
+
+    Attributes:
+        confirm: Asked before a file without a pinned digest is downloaded; None refuses.
+        progress: Told (bytes so far, bytes in all).
+    """
+
+    confirm: Callable[[str], bool] | None = None
+    progress: Callable[[int, int], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,10 +154,22 @@ class _Prepared:
     """Everything decided before the first frame is upscaled."""
 
     source: AvSource
-    info: VideoInfo
     color: ColorSpec
-    plan: OutputPlan
+    plan: OutputPlan | ImageSink
     picture: VideoInfo
+
+    @property
+    def info(self) -> VideoInfo:
+        """Of the source."""
+        return self.source.info
+
+    @property
+    def factor(self) -> Fraction:
+        """Output over input size, of the axis that grows more."""
+        return max(
+            Fraction(self.picture.width, self.info.width),
+            Fraction(self.picture.height, self.info.height),
+        )
 
 
 def _open(job: UpscaleJob, stack: ExitStack) -> _Prepared:
@@ -162,8 +188,14 @@ def _plan(job: UpscaleJob, source: AvSource) -> _Prepared:
     width, height = target_size(job, info.width, info.height)
     color = info.color.resolved(info.width, info.height, info.format.family)
     picture = replace(info, width=width, height=height, color=_output_color(job, info, color))
-    plan = plan_output(job.target, picture, job.source, job.sink)
-    return _Prepared(source, info, color, plan, picture)
+    plan: OutputPlan | ImageSink
+    if is_image(job.target):
+        overwrite = job.sink.overwrite
+        plan = ImageSink(job.target, picture, source=job.source, overwrite=overwrite)
+    else:
+        video = source.stream_index
+        plan = plan_output(job.target, picture, job.source, job.sink, video=video)
+    return _Prepared(source, color, plan, picture)
 
 
 def _output_color(job: UpscaleJob, info: VideoInfo, color: ColorSpec) -> ColorSpec:
@@ -175,13 +207,6 @@ def _output_color(job: UpscaleJob, info: VideoInfo, color: ColorSpec) -> ColorSp
         raise UsageError(msg)
     code = {"bt709": 1, "bt601": 6}[job.color]
     return replace(color, matrix=code, primaries=code, transfer=code)
-
-
-def _encoded_color(plan: OutputPlan, color: ColorSpec, family: str) -> ColorSpec:
-    """Colour of the frames that the encoder gets."""
-    if plan.format.family == "rgb" or family != "rgb":
-        return plan.color
-    return replace(plan.color, matrix=plan.color.matrix or 1)
 
 
 def explain(job: UpscaleJob) -> tuple[tuple[str, str, str], ...]:
@@ -197,20 +222,41 @@ def explain(job: UpscaleJob) -> tuple[tuple[str, str, str], ...]:
 
     with ExitStack() as stack:
         prepared = _open(job, stack)
-        info, plan, picture = prepared.info, prepared.plan, prepared.picture
-        factor = max(Fraction(picture.width, info.width), Fraction(picture.height, info.height))
-        rows = [("size", f"{info.width}×{info.height} → {picture.width}×{picture.height}", "")]
-        rows += describe_model(job.model, job.model_path, factor, job.device, job.precision)
-        rows += plan.explain()
-        return tuple(rows)
+        info, picture = prepared.info, prepared.picture
+        size = f"{info.width}x{info.height} to {picture.width}x{picture.height}"
+        network = describe_model(
+            job.model, job.model_path, prepared.factor, job.device, job.precision
+        )
+        return (("size", size, ""), *network, *_explained_output(job, prepared))
 
 
-def run(job: UpscaleJob, report: Callable[[Progress], None] = lambda _: None) -> JobResult:
+def _explained_output(job: UpscaleJob, prepared: _Prepared) -> Iterator[tuple[str, str, str]]:
+    info, plan = prepared.info, prepared.plan
+    yield "picture", ffmpeg_name(plan.format), f"the source is {ffmpeg_name(info.format)}"
+    tagged = info.color.matrix != UNSPECIFIED or plan.format.family == "rgb"
+    why = "as tagged" if tagged else "untagged; assumed by its size, and written"
+    yield "matrix", matrix_name(plan.color.matrix), why if job.color == "keep" else "asked for"
+    if isinstance(plan, ImageSink):
+        return
+    chosen = "asked for" if job.sink.encoder != "auto" else "the best one here for the container"
+    yield "encoder", plan.encoder.id, chosen
+    yield "container", plan.container.name, f"from {job.target.suffix or job.sink.container}"
+    for stream in plan.streams:
+        target = f" to {stream.target}" if stream.target else ""
+        yield f"stream {stream.index}", f"{stream.action}{target}", stream.reason or stream.codec
+
+
+def run(
+    job: UpscaleJob,
+    report: Callable[[Progress], None] = lambda _: None,
+    fetching: Fetching = Fetching(),
+) -> JobResult:
     """Upscales one file.
 
     Args:
         job: What to do.
         report: Called from this thread, at most ten times a second and once at the end.
+        fetching: Who watches over a download, if the model needs one.
 
     Returns:
         What was done.
@@ -223,12 +269,17 @@ def run(job: UpscaleJob, report: Callable[[Progress], None] = lambda _: None) ->
     began = time.perf_counter()
     with ExitStack() as stack:
         prepared = _open(job, stack)
-        info, plan, picture = prepared.info, prepared.plan, prepared.picture
-        factor = max(Fraction(picture.width, info.width), Fraction(picture.height, info.height))
+        picture = prepared.picture
         model = find_model(
-            job.model, path=job.model_path, factor=factor, denoise=job.denoise, offline=job.offline
+            job.model,
+            path=job.model_path,
+            factor=prepared.factor,
+            denoise=job.denoise,
+            offline=job.offline,
+            confirm=fetching.confirm,
+            progress=fetching.progress,
         )
-        _warn_about_hdr(info, model)
+        _warn_about_hdr(prepared.info, model)
         upscaler = _upscaler(job, prepared, model)
         sink = _open_sink(job, prepared)
         stack.callback(sink.abort)
@@ -255,9 +306,7 @@ def _upscaler(job: UpscaleJob, prepared: _Prepared, model: "Model") -> "FrameUps
     from vsr.engine.loading import frame_upscaler  # noqa: PLC0415
 
     info, picture, plan = prepared.info, prepared.picture, prepared.plan
-    source = Picture(
-        width=info.width, height=info.height, format=info.format, color=prepared.color
-    )
+    source = Picture(width=info.width, height=info.height, format=info.format, color=prepared.color)
     target = Picture(
         width=picture.width, height=picture.height, format=plan.format, color=plan.color
     )
@@ -275,10 +324,12 @@ def _upscaler(job: UpscaleJob, prepared: _Prepared, model: "Model") -> "FrameUps
 
 
 def _open_sink(job: UpscaleJob, prepared: _Prepared) -> FrameSink:
-    if is_image(job.target):
-        return ImageSink(prepared.plan, prepared.picture)
-    trim = (job.options.start, job.options.end)
-    return AvSink(prepared.plan, prepared.picture, job.source, trim=trim)
+    plan, source = prepared.plan, prepared.source
+    if isinstance(plan, ImageSink):
+        return plan
+    first = source.first_pts * source.info.time_base
+    start, end = (None if at is None else first + at for at in (job.options.start, job.options.end))
+    return AvSink(plan, prepared.picture, job.source, trim=(start, end))
 
 
 def _flow(
@@ -292,9 +343,7 @@ def _flow(
     began = reported = time.perf_counter()
     written = 0
     ahead = max(4, 2 * upscaler.settings.batch)
-    decoded = Prefetch(
-        source, items=ahead, size=_bytes, most_bytes=_QUEUE_BYTES, name="vsr-decode"
-    )
+    decoded = Prefetch(source, items=ahead, size=_bytes, most_bytes=_QUEUE_BYTES, name="vsr-decode")
     results = Prefetch(
         upscaler(decoded), items=4, size=_bytes, most_bytes=_QUEUE_BYTES, name="vsr-device"
     )

@@ -90,8 +90,9 @@ class ColorSpec:
     def resolved(self, width: int, height: int, family: Family) -> "ColorSpec":
         """Fills what is untagged with what players assume.
 
-        YUV and gray: BT.709 if the picture is HD (width ≥ 1280 or height > 576), else BT.601;
-        limited range; chroma sited left. RGB: full range.
+        YUV: BT.709 if the picture is HD (width ≥ 1280 or height > 576), else BT.601;
+        limited range; chroma sited left. Gray: the same, but full range, as swscale takes it.
+        RGB: full range.
         """
         if family == "rgb":
             return replace(self, matrix=0, full_range=self.full_range is not False)
@@ -99,7 +100,7 @@ class ColorSpec:
         return replace(
             self,
             matrix=self.matrix if self.matrix not in (0, UNSPECIFIED, 3) else (1 if high else 6),
-            full_range=bool(self.full_range),
+            full_range=family == "gray" if self.full_range is None else self.full_range,
             siting=self.siting or 1,
         )
 

@@ -82,7 +82,7 @@ def on_tiles(network: nn.Module, x: Tensor, tile: int, overlap: int) -> Tensor:
 
 @pytest.mark.shared
 @given(st.integers(38, 70), st.integers(38, 70), st.integers(37, 60))
-@settings(max_examples=40)
+@settings(max_examples=6)
 def test_tiled_equals_whole_at_the_receptive_field(
     trained: nn.Module, height: int, width: int, tile: int
 ):

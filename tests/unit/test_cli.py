@@ -177,6 +177,12 @@ def test_every_error_is_one_line_and_a_code(error, code, words, capsys):
     assert "Traceback" not in said
 
 
+def test_the_file_is_named_once(capsys):
+    door.tell(SourceNotFoundError("a.mp4 has no video"), subject="a.mp4")
+    door.tell(ContainerError("no"), subject="a.mp4")
+    assert capsys.readouterr().err == "vsr: error: a.mp4 has no video\nvsr: error: a.mp4: no\n"
+
+
 def test_a_closed_pipe_is_quiet(capsys):
     assert 0 < door.tell(BrokenPipeError(32, "Broken pipe")) < 128
     assert capsys.readouterr().err == ""

@@ -76,7 +76,8 @@ def tell(error: BaseException, *, subject: str = "") -> int:
     if os.environ.get("VSR_DEBUG") or (verdict.bug and console.debugging()):
         console.write("".join(traceback.format_exception(error)))
     if verdict.text:
-        console.say(f"vsr: error: {subject + ': ' if subject else ''}{verdict.text}")
+        named = not subject or subject in verdict.text
+        console.say(f"vsr: error: {'' if named else subject + ': '}{verdict.text}")
     logging.getLogger(__name__).debug("exit code %d", verdict.code)
     return verdict.code
 

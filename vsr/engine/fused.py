@@ -68,8 +68,7 @@ def can_fuse() -> bool:
 
 
 def fuse(network: nn.Module) -> nn.Module:
-    """Replaces every convolution of a network, with a ReLU or LeakyReLU after it where there is
-    one.
+    """Replaces every convolution of a network, and a ReLU or LeakyReLU after it.
 
     Works in place, for inference on the CPU only. A `Sequential` keeps its length; fused
     activations become identities.

@@ -111,7 +111,7 @@ def _loaded(name: str, path: Path, factor: Fraction) -> Model:
 
 def _passes(scale: int, factor: Fraction) -> int:
     passes, reached = 1, scale
-    while 1 < scale and reached < factor:
+    while scale > 1 and reached < factor:
         passes, reached = passes + 1, reached * scale
     return passes
 
@@ -144,6 +144,7 @@ def describe_model(
     """
     where = resolve_device(device)
     rows = [("device", str(where), "asked for" if device != "auto" else "the fastest one here")]
+    spec: InputSpec | None = None
     if path is not None:
         spec = find_model(path=path, factor=factor).spec
         rows.append(("model", f"{path.name}, x{spec.scale}", "its own scale"))
@@ -153,7 +154,8 @@ def describe_model(
         published = _nearest(DEFAULT_MODEL if name == "auto" else name, factor)
         origin = "embedded" if published.embedded else "downloaded once, then cached"
         rows.append(("model", f"{published.name} x{published.scale}", origin))
-        spec = None if not published.embedded else find_model(published.name, factor=factor).spec
+        if published.embedded:
+            spec = find_model(published.name, factor=factor).spec
     if spec is not None:
         chosen = resolve_precision(precision, where, spec)
         rows.append(

@@ -1,8 +1,8 @@
 """Files that appear under their name complete or not at all.
 
-A job writes into a hidden partial file beside its target, which one rename then turns into the target. The partial
-file is locked while its process lives, so one that a killed process left behind is recognised, and removed by the next
-job with the same target.
+A job writes into a hidden partial file beside its target, which one rename then turns into the
+target. The partial file is locked while its process lives, so one that a killed process left behind
+is recognised, and removed by the next job with the same target.
 """
 
 import errno
@@ -53,7 +53,7 @@ class PartialFile:
 
     @property
     def name(self) -> str:
-        """Absolute path of the partial file; libav reads it back where it moves an index to the front."""
+        """Absolute path of the partial file; libav reads it back to move an index to the front."""
         return str(self._path)
 
     def __enter__(self) -> Self:
@@ -63,7 +63,7 @@ class PartialFile:
         self.discard()
 
     def write(self, data: bytes) -> int:
-        """Writes all of `data`; the first failure is kept in `error`, for libav reports it late or never."""
+        """Writes all of `data`, and keeps the first failure, for libav reports it late or never."""
         rest = memoryview(data)
         try:
             while rest:
@@ -91,7 +91,8 @@ class PartialFile:
         """Forces the bytes to the disk and gives the file its final name, in one step.
 
         Raises:
-            SinkExistsError: A file of that name has appeared meanwhile, and overwriting was not asked for.
+            SinkExistsError: A file of that name has appeared meanwhile, and overwriting was not
+                asked for.
             SinkError: The disk is full, or the file system refuses.
         """
         try:
@@ -113,7 +114,8 @@ class PartialFile:
             self._path.replace(self.target)
         else:
             try:
-                # unlike a rename, a link never replaces what another process has put there meanwhile
+                # unlike a rename, a link never replaces what another process has put there
+                # meanwhile
                 os.link(self._path, self.target)
             except FileExistsError:
                 raise
@@ -152,10 +154,10 @@ def check_target(path: Path, *, overwrite: bool, source: Path | None = None) -> 
             msg = f"folder {folder} does not exist; make it first"
             raise SinkError(msg)
         facts = path.stat() if path.exists() else None
-        if facts is not None and source is not None and source.exists():
-            if os.path.samestat(facts, source.stat()):
-                msg = f"output {path} is the input itself; choose another name"
-                raise SinkError(msg)
+        origin = source.stat() if source is not None and source.exists() else None
+        if facts is not None and origin is not None and os.path.samestat(facts, origin):
+            msg = f"output {path} is the input itself; choose another name"
+            raise SinkError(msg)
         if facts is not None and not stat.S_ISREG(facts.st_mode):
             kind = "a folder" if stat.S_ISDIR(facts.st_mode) else "not a regular file"
             msg = f"output {path} is {kind}; give the name of a file"

@@ -1,7 +1,8 @@
 """Writes a video file: the upscaled picture, and every other stream of the source around it.
 
-Order of events: the plan is checked, the first frame fixes by how much all streams move (usually by nothing), the
-header is written, packets of the other streams follow those of the picture, and `finish` renames the file into place.
+Order of events: the plan is checked, the first frame fixes by how much all streams move (usually by
+nothing), the header is written, packets of the other streams follow those of the picture, and
+`finish` renames the file into place.
 """
 
 import logging
@@ -33,7 +34,9 @@ _log = logging.getLogger(__name__)
 
 _BUFFER: Final = 1 << 20
 _PRIMING: Final = Fraction(1, 5)
-"""Audio that starts at most so many seconds before zero is an encoder's run-up, which players discard."""
+"""Audio that starts at most so many seconds before zero is an encoder's run-up, which players
+discard.
+"""
 _TIMESCALE: Final = 10_000
 """FFmpeg's mov muxer doubles a track's time scale until it is at least this."""
 _WORDY: Final = 1 << 31
@@ -171,9 +174,7 @@ class AvSink:
         if self._plan.container.tick is not None:
             aspect = picture.sample_aspect
             display = matroska.display_size(picture.width, picture.height, aspect)
-            extras = matroska.TrackExtras(
-                display=display if aspect != 1 else None, hdr=picture.hdr
-            )
+            extras = matroska.TrackExtras(display=display if aspect != 1 else None, hdr=picture.hdr)
             self._reserve(made, extras)
 
     def _reserve(self, stream: Stream, extras: matroska.TrackExtras) -> None:
@@ -193,13 +194,12 @@ class AvSink:
         output.set_chapters(self._remuxer.chapters(self._shift))
 
     def _common_shift(self, first: Fraction, times: dict[int, Fraction]) -> Fraction:
-        """By how much all streams move so that none begins before zero; 0 wherever nothing needs it."""
-        earliest = min([first, *(time for time in times.values() if time < -_PRIMING)])
-        audio = {p.index for p in self._plan.streams if p.kind == "audio"}
-        earliest = min([earliest, *(time for i, time in times.items() if i not in audio)])
-        if earliest >= 0:
+        """By how much all streams move so that none begins before zero; usually 0."""
+        audio = {plan.index for plan in self._plan.streams if plan.kind == "audio"}
+        run_ups = {i for i, time in times.items() if i in audio and time >= -_PRIMING}
+        if min([first, *(time for i, time in times.items() if i not in run_ups)]) >= 0:
             return Fraction(0)
-        earliest = min([earliest, *times.values()])
+        earliest = min([first, *times.values()])
         unit = _common_multiple(
             self._picture.time_base, self._plan.container.tick or self._picture.time_base
         )
@@ -235,9 +235,7 @@ class AvSink:
         known = self._plan.container.tags
         if self._remuxer is None or known is None:
             return False
-        foreign = sorted(
-            key for key in file_tags(self._remuxer.input) if key.lower() not in known
-        )
+        foreign = sorted(key for key in file_tags(self._remuxer.input) if key.lower() not in known)
         cover = any(p.kind == "video" and p.action == "copy" for p in self._plan.streams)
         if foreign and cover:
             _log.warning("%s holds no tags %s beside a cover", self._plan.container.name, foreign)
@@ -269,7 +267,8 @@ class AvSink:
         try:
             packets = video.encode(frame)
         except av.error.FFmpegError as error:
-            msg = f"{self._plan.encoder.id} failed at frame {self._written}: {error.strerror or error}"
+            reason = error.strerror or error
+            msg = f"{self._plan.encoder.id} failed at frame {self._written}: {reason}"
             raise EncoderError(msg) from error
         for packet in packets:
             self._mux_picture(packet)
@@ -331,7 +330,8 @@ class AvSink:
         except (av.error.FFmpegError, ValueError, OSError) as error:
             raise self._failure(error, "the file could not be completed") from error
         if self._muxed != self._written:
-            msg = f"{self._written} frames were written, but {self._muxed} came out of {self._plan.encoder.id}"
+            name = self._plan.encoder.id
+            msg = f"{self._written} frames were written, but {self._muxed} came out of {name}"
             raise SinkError(msg)
         self._file.commit()
 
@@ -347,7 +347,7 @@ class AvSink:
 
     @staticmethod
     def _close_quietly(output: OutputContainer) -> None:
-        """Frees a muxer whose file is gone already; what it still has to say about that is known."""
+        """Frees a muxer whose file is gone already, which is all it could complain about."""
         try:
             output.close()
         except (av.error.FFmpegError, ValueError, OSError) as error:

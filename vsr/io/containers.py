@@ -1,10 +1,10 @@
-"""The output containers: what each can hold and say. Measured with FFmpeg 9; `tests/unit/test_writer_containers.py`.
+"""The output containers: what each can hold and say, as measured with FFmpeg 9.
 
-    container   suffixes         text subtitles   fonts   cover        rotation   times
-    matroska    mkv              as they are      yes     attachment   yes        1 ms
-    mp4         mp4 m4v          mov_text         -       picture      yes        the source's
-    mov         mov qt           mov_text         -       picture      yes        the source's
-    webm        webm             webvtt           -       -            yes        1 ms
+container   suffixes         text subtitles   fonts   cover        rotation   times
+matroska    mkv              as they are      yes     attachment   yes        1 ms
+mp4         mp4 m4v          mov_text         -       picture      yes        the source's
+mov         mov qt           mov_text         -       picture      yes        the source's
+webm        webm             webvtt           -       -            yes        1 ms
 """
 
 from dataclasses import dataclass
@@ -14,18 +14,25 @@ from typing import Final
 
 from vsr.errors import ContainerError
 
-_MILLISECOND: Final = Fraction(1, 1000)
-_PCM_MP4: Final = """
-    pcm_f32be pcm_f32le pcm_f64be pcm_f64le pcm_s16be pcm_s16le pcm_s24be pcm_s24le pcm_s32be pcm_s32le
-"""
-_TEXT: Final = frozenset(
-    "subrip ass webvtt mov_text text microdvd mpl2 jacosub sami realtext subviewer subviewer1 stl vplayer pjs".split()
-)
-"""Subtitle codecs that libavcodec decodes to text, so that they can be converted into each other."""
-
 
 def _set(names: str) -> frozenset[str]:
     return frozenset(names.split())
+
+
+_MILLISECOND: Final = Fraction(1, 1000)
+_PCM_MP4: Final = """
+    pcm_f32be pcm_f32le pcm_f64be pcm_f64le pcm_s16be pcm_s16le pcm_s24be pcm_s24le pcm_s32be
+    pcm_s32le
+"""
+_TEXT: Final = _set(
+    """
+    subrip ass webvtt mov_text text microdvd mpl2 jacosub sami realtext subviewer subviewer1 stl
+    vplayer pjs
+    """
+)
+"""Subtitle codecs that libavcodec decodes to text, so that they can be converted into each
+other.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +68,7 @@ class Container:
     tick: Fraction | None = None
 
     def holds(self, kind: str, codec: str) -> bool:
-        """Whether a stream of that kind (`audio`, `subtitle`, `video`) and codec can be copied into it."""
+        """Whether a stream of a kind (`audio`, `subtitle`, `video`) and codec can be copied."""
         held = {"audio": self.audio, "subtitle": self.subtitles, "video": self.video}
         return codec in held.get(kind, frozenset())
 
@@ -72,9 +79,10 @@ class Container:
 
 _ISO_TAGS: Final = _set(
     """
-    title artist album_artist composer album date comment genre copyright grouping lyrics description synopsis show
-    episode_id network keywords episode_sort season_number media_type hd_video gapless_playback compilation track disc
-    tmpo performer author creation_time location location-eng
+    title artist album_artist composer album date comment genre copyright grouping lyrics
+    description synopsis show episode_id network keywords episode_sort season_number media_type
+    hd_video gapless_playback compilation track disc tmpo performer author creation_time location
+    location-eng
     """
 )
 
@@ -83,9 +91,10 @@ MATROSKA: Final = Container(
     suffixes=("mkv",),
     audio=_set(
         """
-        aac ac3 alac atrac1 atrac3 cook dts eac3 flac mlp mp1 mp2 mp3 opus pcm_f32le pcm_f64le pcm_s16be pcm_s16le
-        pcm_s24be pcm_s24le pcm_s32be pcm_s32le pcm_u8 pcm_alaw pcm_mulaw qdm2 ra_144 ra_288 sipr truehd tta vorbis
-        wavpack adpcm_ms adpcm_ima_wav wmav1 wmav2 wmapro wmalossless gsm_ms
+        aac ac3 alac atrac1 atrac3 cook dts eac3 flac mlp mp1 mp2 mp3 opus pcm_f32le pcm_f64le
+        pcm_s16be pcm_s16le pcm_s24be pcm_s24le pcm_s32be pcm_s32le pcm_u8 pcm_alaw pcm_mulaw qdm2
+        ra_144 ra_288 sipr truehd tta vorbis wavpack adpcm_ms adpcm_ima_wav wmav1 wmav2 wmapro
+        wmalossless gsm_ms
         """
     ),
     subtitles=_set(
@@ -93,8 +102,9 @@ MATROSKA: Final = Container(
     ),
     video=_set(
         """
-        av1 dirac ffv1 h264 hevc mjpeg mpeg1video mpeg2video mpeg4 msmpeg4v2 msmpeg4v3 prores rawvideo rv10 rv20 rv30
-        rv40 snow theora vp8 vp9 vvc wmv1 wmv2 wmv3 vc1 png h263 flv1 cinepak huffyuv utvideo jpeg2000
+        av1 dirac ffv1 h264 hevc mjpeg mpeg1video mpeg2video mpeg4 msmpeg4v2 msmpeg4v3 prores
+        rawvideo rv10 rv20 rv30 rv40 snow theora vp8 vp9 vvc wmv1 wmv2 wmv3 vc1 png h263 flv1
+        cinepak huffyuv utvideo jpeg2000
         """
     ),
     text="subrip",
@@ -107,7 +117,9 @@ MATROSKA: Final = Container(
 MP4: Final = Container(
     name="mp4",
     suffixes=("mp4", "m4v"),
-    audio=_set(f"aac ac3 alac dts eac3 flac mp2 mp3 mp4als opus truehd vorbis evrc qcelp {_PCM_MP4}"),
+    audio=_set(
+        f"aac ac3 alac dts eac3 flac mp2 mp3 mp4als opus truehd vorbis evrc qcelp {_PCM_MP4}"
+    ),
     subtitles=_set("mov_text dvd_subtitle ttml"),
     video=_set(
         "av1 dirac ffv1 h264 hevc jpeg2000 mjpeg mpeg1video mpeg2video mpeg4 png vc1 vp9 vvc"
@@ -129,8 +141,9 @@ MOV: Final = Container(
     subtitles=_set("mov_text eia_608"),
     video=_set(
         """
-        apv av1 cfhd cinepak dirac dnxhd dvvideo flic gif h263 h264 hap hevc jpeg2000 magicyuv mjpeg mpeg1video
-        mpeg2video mpeg4 msmpeg4v3 msrle png prores qtrle rawvideo rpza smc svq1 svq3 tiff v210 vc1 vp3 vp8 vp9 vvc
+        apv av1 cfhd cinepak dirac dnxhd dvvideo flic gif h263 h264 hap hevc jpeg2000 magicyuv mjpeg
+        mpeg1video mpeg2video mpeg4 msmpeg4v3 msrle png prores qtrle rawvideo rpza smc svq1 svq3
+        tiff v210 vc1 vp3 vp8 vp9 vvc
         """
     ),
     text="mov_text",

@@ -153,7 +153,8 @@ class ImageSink:
         overwrite: bool = False,
     ) -> None:
         if not is_image(path):
-            msg = f"picture type {path.suffix!r} of {path.name!r} is not known; use one of {', '.join(_ENCODERS)}"
+            known = ", ".join(_ENCODERS)
+            msg = f"picture type {path.suffix!r} of {path.name!r} is not known; use one of {known}"
             raise ContainerError(msg)
         check_target(path, overwrite=overwrite, source=source)
         self.path = path
@@ -183,7 +184,10 @@ class ImageSink:
             SinkError: It is the second one, or of another size or format than announced.
         """
         if self._data is not None:
-            msg = f"{self.path.name} holds one picture, but the source has more: use -o FILE.mkv or a folder"
+            msg = (
+                f"{self.path.name} holds one picture, but the source has more: "
+                "use -o FILE.mkv or a folder"
+            )
             raise SinkError(msg)
         picture = self._picture
         if (frame.width, frame.height, frame.format) != (
@@ -234,7 +238,7 @@ def _encoded(context: VideoCodecContext, frame: av.VideoFrame, name: str) -> byt
 
 
 def _color(color: ColorSpec, form: PixelFormat) -> ColorSpec:
-    """RGB and gray are full range; JPEG is BT.601 full range, sited centrally, whatever the source was."""
+    """RGB and gray are full range; JPEG is always BT.601 full range, sited centrally."""
     if form.family == "yuv":
         return replace(color, matrix=6, full_range=True, siting=2 if form.subsampled else 0)
     return replace(color, matrix=0 if form.family == "rgb" else color.matrix, full_range=True)

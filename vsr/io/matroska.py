@@ -1,8 +1,10 @@
 """Writes into a finished Matroska file what PyAV cannot tell FFmpeg's muxer.
 
-The muxer takes the display size, HDR metadata and a copied stream's codec delay from fields of AVStream that PyAV does
-not set. So while muxing, the track's title is padded (`placeholder`), and afterwards `amend` rewrites that one track
-entry: the padding goes, the missing elements come, and a Void element fills the rest. No size outside the entry
+The muxer takes the display size, HDR metadata and a copied stream's codec delay from fields of
+AVStream that PyAV does not set. So while muxing, the track's title is padded (`placeholder`), and
+afterwards `amend` rewrites that one track
+entry: the padding goes, the missing elements come, and a Void element fills the rest. No size
+    outside the entry
 changes, so no position in the file does.
 
 Element ids and their meaning: RFC 9559.
@@ -47,7 +49,8 @@ class TrackExtras:
 
     Attributes:
         title: The track's real title, None if it has none.
-        display: Width and height at which the picture is to be shown, in the proportion of the sample aspect.
+        display: Width and height at which the picture is to be shown, in the proportion of the
+            sample aspect.
         hdr: Static HDR metadata.
         codec_delay: By how many nanoseconds the track's times were moved forward to be above zero.
     """
@@ -69,7 +72,7 @@ def placeholder(number: int, title: str | None) -> str:
 
 
 def display_size(width: int, height: int, sample_aspect: Fraction) -> tuple[int, int]:
-    """A display size with exactly the right proportion, near the stored size; rounded if there is none near."""
+    """A display size of exactly the right proportion near the stored size, else a rounded one."""
     shape = Fraction(width, height) * sample_aspect
     times = round(Fraction(height, shape.denominator))
     if times >= 1:
@@ -227,7 +230,6 @@ def _ident(ident: int) -> bytes:
 
 def _sized(size: int, length: int) -> bytes:
     return (size | 1 << 7 * length).to_bytes(length)
-
 
 
 def _uint(value: int) -> bytes:

@@ -1,13 +1,12 @@
-"""Decides everything about an output before any work: container, encoder, format, and what becomes of each stream.
+"""Decides everything about an output before any work, and what becomes of each stream.
 
-What cannot be done is refused here, in one line that names the stream and the remedy; what is lost is said here, as a
-warning. `AvSink` then only does what the plan says.
+What cannot be done is refused here, in one line that names the stream and the remedy; what is lost
+is said here, as a warning. `AvSink` then only does what the plan says.
 """
 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -75,7 +74,8 @@ class StreamPlan:
         index: In the source.
         kind: `video`, `audio`, `subtitle`, `attachment` or `data`.
         codec: FFmpeg's codec name.
-        action: `encode` is the upscaled picture; `convert` is text to other text; `attach` makes it a file within.
+        action: `encode` is the upscaled picture; `convert` is text to other text; `attach` makes it
+            a file within.
         target: Codec or encoder it becomes, where that differs.
         reason: Why it is not simply copied.
     """
@@ -98,7 +98,8 @@ class OutputPlan:
         encoder: Of the picture.
         format: That the sink takes.
         color: That the sink takes, and tags.
-        bake_rotation: Whether the picture must be turned before, because the container cannot say it.
+        bake_rotation: Whether the picture must be turned before, because the container cannot say
+            it.
         streams: One entry for each stream of the source, in its order; empty without a source.
         options: What the user asked.
     """
@@ -125,7 +126,8 @@ def plan_output(
 
     Args:
         path: Of the output.
-        picture: Of the output: its size, and the source's format, resolved colour, times, rotation and HDR metadata.
+        picture: Of the output: its size, and the source's format, resolved colour, times, rotation
+            and HDR metadata.
         source: Where the other streams come from; None if there are none.
         options: What the user asked.
         video: Index of the source's stream that is upscaled; the one `open_source` chooses if None.
@@ -296,7 +298,8 @@ def _plan_data(
     plan: StreamPlan, stream: Stream, container: Container, *, chapters: bool
 ) -> StreamPlan:
     if chapters and plan.codec == "bin_data":
-        # QuickTime keeps chapters in a text track; the muxer makes a new one from the chapters themselves
+        # QuickTime keeps chapters in a text track; the muxer makes a new one from the chapters
+        # themselves
         return replace(plan, action="drop", reason="kept as chapters")
     if "timecode" in stream.metadata:
         return replace(plan, action="drop", reason="kept as the timecode tag")
@@ -309,8 +312,5 @@ def _dropped(plan: StreamPlan, reason: str) -> StreamPlan:
 
 
 def _refuse(plan: StreamPlan, container: Container, remedy: str) -> StreamPlan:
-    msg = (
-        f"{container.name} cannot hold stream #{plan.index} ({plan.kind}, {plan.codec}): use {remedy}"
-    )
+    msg = f"{container.name} cannot hold stream #{plan.index} ({plan.kind}, {plan.codec}): use {remedy}"
     raise ContainerError(msg)
-

@@ -1,7 +1,7 @@
-"""Brings all streams of the source but the upscaled one into the output, as the picture's packets come.
+"""Brings all streams but the upscaled one into the output, as the picture's packets come.
 
-The source is opened a second time and read forward no further than the picture has come, so memory does not depend on
-its length, and the output is interleaved as its packets are muxed.
+The source is opened a second time and read forward no further than the picture has come, so memory
+does not depend on its length, and the output is interleaved as its packets are muxed.
 """
 
 import logging
@@ -34,7 +34,12 @@ _PEEK_PACKETS: Final = 512
 _PEEK_BYTES: Final = 16 << 20
 _BACK: Final = 20
 """Seconds before the start of a trim from which on the source is read."""
-_MIMES: Final = {"mjpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "bmp": "image/bmp"}
+_MIMES: Final = {
+    "mjpeg": "image/jpeg",
+    "png": "image/png",
+    "webp": "image/webp",
+    "bmp": "image/bmp",
+}
 _STALE: Final = ("duration", "encoder", "vendor_id")
 _STALE_PICTURE: Final = ("bps", "number_of_", "_statistics", "source_id", "variant_bitrate")
 _STALE_FILE: Final = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration")
@@ -91,8 +96,9 @@ class Remuxer:
             self._queue.append(packet)
             size += packet.size
             index = packet.stream.index
-            time = _seconds(packet)
-            if time is not None and not is_cover(packet.stream):
+            ticks = packet.pts if packet.pts is not None else packet.dts
+            if ticks is not None and not is_cover(packet.stream):
+                time = ticks * tick_of(packet.stream)
                 times[index] = min(times.get(index, time), time)
             awaited.discard(index)
             if not awaited or len(self._queue) >= _PEEK_PACKETS or size >= _PEEK_BYTES:
@@ -141,15 +147,13 @@ class Remuxer:
             ending = {"mjpeg": "jpg"}.get(plan.codec, plan.codec)
             name = source.metadata.get("filename") or f"cover.{ending}"
             mime = source.metadata.get("mimetype") or _MIMES.get(plan.codec)
-        made = output.add_attachment(
-            name or "attachment", mime or "application/octet-stream", data
-        )
+        made = output.add_attachment(name or "attachment", mime or "application/octet-stream", data)
         made.metadata.update(
             {key: value for key, value in source.metadata.items() if key.lower() == "title"}
         )
 
     def _picture(self, source: Stream) -> bytes:
-        """The bytes of an attached picture; opened anew, for demuxing must not move our own position."""
+        """An attached picture; from the file opened anew, so as not to move our own position."""
         with open_input(self._source) as file:
             for packet in file.demux(file.streams[source.index]):
                 if packet.size:

@@ -1,7 +1,7 @@
-"""How packets of a stream that is not upscaled come into the output: copied, as other text, or encoded anew.
+"""How packets of other streams come into the output: copied, as other text, or encoded anew.
 
-A track takes packets of its source and gives packets for the muxer. All tracks move by the same `shift`, so nothing
-slides against anything else.
+A track takes packets of its source and gives packets for the muxer. All tracks move by the same
+`shift`, so nothing slides against anything else.
 """
 
 import logging
@@ -21,6 +21,7 @@ from av.subtitles.stream import SubtitleStream
 
 from vsr.errors import ContainerError, SinkError
 from vsr.io.color import fraction
+from vsr.io.mov_text import Cue, OneAtATime
 
 _log = logging.getLogger(__name__)
 
@@ -171,6 +172,7 @@ class TextTrack:
         self._tick = tick_of(source)
         self._ticks = round(shift / self._tick)
         self.output.time_base = source.time_base
+        self._cues = OneAtATime() if codec == "mov_text" else None
 
     def feed(self, packet: Packet) -> Iterator[Packet]:
         """Takes a packet of the source and gives those that can be muxed now."""
@@ -179,15 +181,20 @@ class TextTrack:
         if decoded is None or len(decoded) == 0 or pts is None:
             return  # a pause: mp4 writes those as empty texts
         made = self._encoder.encode_subtitle(decoded)
-        made.stream = self.output
-        made.time_base = self._tick
-        made.pts = made.dts = pts + self._ticks
-        made.duration = duration
-        yield made
+        start = pts + self._ticks
+        cue = Cue(start=start, end=start + (duration or 0), payload=bytes(made))
+        yield from map(self._packet, self._cues.push(cue) if self._cues else [cue])
 
     def flush(self) -> Iterator[Packet]:
-        """Gives nothing: a text is one packet."""
-        return iter(())
+        """Gives what was waiting for the next text."""
+        yield from map(self._packet, self._cues.flush() if self._cues else ())
+
+    def _packet(self, cue: Cue) -> Packet:
+        made = Packet(cue.payload)
+        made.stream, made.time_base = self.output, self._tick
+        made.pts = made.dts = cue.start
+        made.duration = cue.end - cue.start
+        return made
 
 
 class AudioTrack:

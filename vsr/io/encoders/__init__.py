@@ -2,7 +2,8 @@
 
     x264 (default)  x265  svtav1  vp9  ffv1  prores  h264_nvenc  hevc_nvenc  av1_nvenc
 
-`Encoder`, `Quality` and the format helpers live in `_base`; which format suits a picture is decided in `_match`.
+`Encoder`, `Quality` and the format helpers live in `_base`; which format suits a picture is decided
+in `_match`.
 """
 
 import importlib
@@ -93,8 +94,8 @@ def choose(name: str, container: str) -> Encoder:
     """Resolves an encoder's name for a container.
 
     Args:
-        name: Any name that `get` knows, or `auto`: NVENC's H.264 where a device offers it, else x264; VP9 where
-            the container holds no H.264 (WebM).
+        name: Any name that `get` knows, or `auto`: NVENC's H.264 where a device offers it, else
+            x264; VP9 where the container holds no H.264 (WebM).
         container: FFmpeg's name of the muxer.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What every encoder specification says; a file of this folder holds one of them, named `ENCODER`."""
+"""What an encoder's specification says; the other files each hold one, named `ENCODER`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ class Quality:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """The constant-quality scale of an encoder: default, best (lowest) and worst (highest) value."""
+    """The constant-quality scale of an encoder: its default, best and worst value."""
 
     default: float
     low: float = 0
@@ -50,7 +50,8 @@ class Encoder:
         crf: Its quality scale; None where quality is not a number (lossless, ProRes).
         presets: Accepted names of `Quality.preset`, slowest first; empty if it has none.
         even: Whether a side with subsampled chroma must be even.
-        native: FFmpeg formats that the encoder wants in place of our planar ones; same samples, other order.
+        native: FFmpeg formats that the encoder wants in place of our planar ones; same samples,
+            other order.
         tag: Four-character code per muxer, where FFmpeg's default plays in fewer places.
         carries: What its bitstream says by itself: `hdr`, `sar`.
     """

@@ -15,7 +15,8 @@ class Mastering:
     """SMPTE ST 2086: the display on which a picture was mastered.
 
     Attributes:
-        red: CIE 1931 (x, y) of the red primary; None for all four points if the source does not say.
+        red: CIE 1931 (x, y) of the red primary; None for all four points if the source does not
+            say.
         green: Of the green primary.
         blue: Of the blue primary.
         white: Of the white point.
@@ -32,13 +33,17 @@ class Mastering:
 
 
 def unpack_mastering(payload: bytes) -> Mastering:
-    """Reads AVMasteringDisplayMetadata: ten rationals of two int32 (R, G, B, white, low, high) and two flags.
+    """Reads AVMasteringDisplayMetadata.
+
+    It holds ten rationals of two int32 (x and y of red, green, blue and white; low, high), and two
+    flags that say which of them are meant.
 
     Raises:
         EncoderError: The payload is too short to be one.
     """
     if len(payload) < _LAYOUT.size:
-        msg = f"mastering display metadata has {len(payload)} bytes, expected {_LAYOUT.size}: the source is damaged"
+        got = f"mastering display metadata has {len(payload)} bytes, expected {_LAYOUT.size}"
+        msg = f"{got}: the source is damaged"
         raise EncoderError(msg)
     fields = _LAYOUT.unpack_from(payload)
     ratios = [
@@ -58,8 +63,8 @@ def display_string(payload: bytes, form: Callable[[Fraction, int], str]) -> str 
 
     Args:
         payload: FFmpeg's structure.
-        form: Writes a value; its second argument is the unit's count in one (50000 for chromaticities, 10000 for
-            luminances), for encoders that take whole units.
+        form: Writes a value; its second argument is the unit's count in one (50000 for
+            chromaticities, 10000 for luminances), for encoders that take whole units.
 
     Returns:
         None where the source tells only a part, which the encoders have no words for.

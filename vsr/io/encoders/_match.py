@@ -8,9 +8,9 @@ from vsr.types import PixelFormat
 def match_format(source: PixelFormat, encoder: Encoder, width: int, height: int) -> PixelFormat:
     """Chooses the encoder's format that keeps most of the source's, and then the smallest.
 
-    Losses weigh in this order: alpha, bits, kind (RGB becomes 4:4:4 YUV, gray becomes YUV), chroma resolution. An
-    odd side rules out the formats that subsample along it, where the encoder insists on even sides; so an odd 4:2:0
-    picture becomes 4:4:4.
+    Losses weigh in this order: alpha, bits, kind (RGB becomes 4:4:4 YUV, gray becomes YUV), chroma
+    resolution. An odd side rules out the formats that subsample along it, where the encoder insists
+    on even sides; so an odd 4:2:0 picture becomes 4:4:4.
 
     Args:
         source: Format of the picture to encode.
@@ -21,7 +21,8 @@ def match_format(source: PixelFormat, encoder: Encoder, width: int, height: int)
     Raises:
         EncoderError: The size is odd, and the encoder has no format for it.
     """
-    # gray and RGB become YUV where they must; YUV becomes RGB only for encoders of pictures, which know nothing else
+    # gray and RGB become YUV where they must; YUV becomes RGB only for encoders of pictures, which
+    # know nothing else
     other = "yuv" if any(form.family == "yuv" for form in encoder.formats) else "rgb"
     candidates = [
         form
@@ -40,9 +41,7 @@ def match_format(source: PixelFormat, encoder: Encoder, width: int, height: int)
 
 
 def _sized(form: PixelFormat, encoder: Encoder, width: int, height: int) -> bool:
-    return not encoder.even or not (
-        (width % 2 and form.chroma_w) or (height % 2 and form.chroma_h)
-    )
+    return not encoder.even or not ((width % 2 and form.chroma_w) or (height % 2 and form.chroma_h))
 
 
 def _wanted_chroma(source: PixelFormat) -> tuple[int, int]:
@@ -79,5 +78,9 @@ def describe(form: PixelFormat) -> str:
     """A format in few words: `4:2:0 10 bit`, `RGB 8 bit with alpha`."""
     sampling = {shifts: ":".join(name) for name, shifts in CHROMA.items()}
     shifts = (form.chroma_w, form.chroma_h)
-    kinds = {"gray": "gray", "rgb": "RGB", "yuv": sampling.get(shifts, f"1/{1 << shifts[0]} chroma")}
+    kinds = {
+        "gray": "gray",
+        "rgb": "RGB",
+        "yuv": sampling.get(shifts, f"1/{1 << shifts[0]} chroma"),
+    }
     return f"{kinds[form.family]} {form.bits} bit{' with alpha' if form.alpha else ''}"

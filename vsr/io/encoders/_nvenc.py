@@ -13,7 +13,7 @@ NATIVE: Final = MappingProxyType({"yuv420p10le": "p010le", "yuv422p10le": "p210l
 
 
 def options(default: str) -> Callable[[Quality, VideoInfo], dict[str, str]]:
-    """Constant quality by variable bit rate without a ceiling, the nearest that NVENC has to crf."""
+    """Variable bit rate at constant quality without a ceiling: NVENC's nearest to crf."""
 
     def build(quality: Quality, _: VideoInfo) -> dict[str, str]:
         return {

@@ -1,4 +1,4 @@
-"""FFV1, version 3: lossless, every depth and layout, with checksums. For archives and for further work."""
+"""FFV1, version 3: lossless in every depth and layout, with checksums; for archives."""
 
 from vsr.io.encoders._base import Encoder, Quality, gray, rgb, yuv
 from vsr.types import VideoInfo

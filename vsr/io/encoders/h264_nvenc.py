@@ -8,7 +8,10 @@ ENCODER = Encoder(
     codec="h264_nvenc",
     aliases=("h264-nvenc",),
     containers=("matroska", "mp4", "mov"),
-    formats=(*yuv("420", 8), *yuv("444", 8),),
+    formats=(
+        *yuv("420", 8),
+        *yuv("444", 8),
+    ),
     options=options("19"),
     crf=Scale(default=19, low=0, high=51),
     presets=PRESETS,

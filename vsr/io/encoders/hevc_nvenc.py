@@ -8,7 +8,10 @@ ENCODER = Encoder(
     codec="hevc_nvenc",
     aliases=("hevc-nvenc",),
     containers=("matroska", "mp4", "mov"),
-    formats=(*yuv("420", 8, 10), *yuv("444", 8),),
+    formats=(
+        *yuv("420", 8, 10),
+        *yuv("444", 8),
+    ),
     options=options("21"),
     crf=Scale(default=21, low=0, high=51),
     presets=PRESETS,

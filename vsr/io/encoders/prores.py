@@ -1,4 +1,4 @@
-"""Apple ProRes: for editing. 422 HQ by default, 4444 where the picture is 4:4:4, RGB or has alpha."""
+"""Apple ProRes, for editing: 422 HQ, or 4444 if the picture is 4:4:4, RGB or has alpha."""
 
 from vsr.io.encoders._base import Encoder, Quality, yuv
 from vsr.types import VideoInfo

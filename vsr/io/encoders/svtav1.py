@@ -1,4 +1,4 @@
-"""AV1 by SVT-AV1: the smallest files. Default crf 24, preset 8 (0 is the slowest, 13 the fastest)."""
+"""AV1 by SVT-AV1: the smallest files. Default crf 24, preset 8 (0 slowest, 13 fastest)."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""VP9 by libvpx: the one for WebM, and the one with alpha. Default crf 22, preset 4 (0 slow, 8 fast)."""
+"""VP9 by libvpx, for WebM and for alpha. Default crf 22, preset 4 (0 slow, 8 fast)."""
 
 from vsr.io.encoders._base import Encoder, Quality, Scale, rgb, yuv
 from vsr.types import VideoInfo

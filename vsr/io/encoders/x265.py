@@ -1,4 +1,4 @@
-"""H.265 by x265: 10 and 12 bits, HDR10. Default crf 20, about as faithful as x264's 18; preset fast."""
+"""H.265 by x265: 10 and 12 bits, HDR10. Default crf 20 (about x264's 18), preset fast."""
 
 from vsr.io.encoders._base import Encoder, Quality, Scale, gray, rgb, yuv
 from vsr.io.encoders._hdr import display_string, whole_units

@@ -1,0 +1,146 @@
+"""Measures picture quality on Set5 and Set14 and prints the table that README quotes.
+
+    python scripts/bench/quality.py [--models bicubic lanczos vsr-fast] [--scales 2 3 4]
+
+As the papers do: low resolution by MATLAB's antialiased bicubic (the files of LR_bicubic), PSNR and
+SSIM on BT.601 luma of 8 bits, as many border pixels cropped as the scale is, gray pictures as gray,
+the mean over pictures. The table and the machine go to scripts/bench/results/quality.json as well.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+import vsr
+from vsr.metrics import luma, psnr, ssim
+
+REPO = Path(__file__).resolve().parents[2]
+SETS = ("set5", "set14")
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Means over one set."""
+
+    psnr: float
+    ssim: float
+
+
+def opened(path: Path) -> NDArray[np.uint8]:
+    """Reads a picture: (H, W) if it is gray, else RGB (H, W, 3)."""
+    with Image.open(path) as picture:
+        return np.asarray(picture if picture.mode == "L" else picture.convert("RGB"))
+
+
+def pairs(folder: Path, scale: int) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Low and high resolution of every picture of a set, the high one cropped to match."""
+    found = []
+    for path in sorted((folder / "HR").glob("*.png")):
+        low = opened(folder / "LR_bicubic" / f"X{scale}" / f"{path.stem}x{scale}.png")
+        high = opened(path)[: low.shape[0] * scale, : low.shape[1] * scale]
+        if (low.ndim == 2) != (high.ndim == 2):  # a gray picture that was stored as RGB
+            low, high = (p if p.ndim == 2 else p[..., 0] for p in (low, high))
+        found.append((low, high))
+    if not found:
+        msg = f"no pictures in {folder / 'HR'}: give the folder of set5 and set14 with --images"
+        raise SystemExit(msg)
+    return found
+
+
+def judged(picture: NDArray[np.uint8] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """What papers compare, in whole steps: luma of RGB, but a gray picture itself, 0 to 255."""
+    return luma(picture) if picture.ndim == 3 else np.rint(picture.astype(np.float64))
+
+
+def enlarged(upscaler: vsr.Upscaler, low: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Upscales a picture, without rounding."""
+    planes = low[None] if low.ndim == 2 else low.transpose(2, 0, 1)
+    y = upscaler(torch.from_numpy(planes.astype(np.float32))[None] / 255)[0].double().numpy() * 255
+    return y[0] if low.ndim == 2 else y.transpose(1, 2, 0)
+
+
+def score(model: str, folder: Path, scale: int) -> Score | None:
+    """Evaluates a model on a set; None if it has no network of this scale."""
+    upscaler = vsr.load_model(model, scale=scale, device="cpu", precision="fp32")
+    if upscaler.spec.scale != scale:
+        return None
+    results = []
+    for low, high in pairs(folder, scale):
+        ours, truth = judged(enlarged(upscaler, low)), judged(high)
+        results.append((psnr(ours, truth, scale), ssim(ours, truth, scale)))
+    mean = np.mean(results, axis=0)
+    return Score(round(float(mean[0]), 3), round(float(mean[1]), 4))
+
+
+def machine() -> dict[str, str | int | None]:
+    """Describes what the figures were measured on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "vsr": vsr.__version__,
+    }
+
+
+def table(scores: dict[str, dict[str, Score | None]], columns: list[str]) -> str:
+    """Formats PSNR / SSIM as Markdown."""
+    lines = ["| model | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for model, row in scores.items():
+        cells = [
+            f"{value.psnr:.2f} / {value.ssim:.4f}" if (value := row[column]) else "–"
+            for column in columns
+        ]
+        lines.append(f"| {model} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=Path, default=REPO.parent / "shared" / "data" / "images")
+    parser.add_argument("--models", nargs="+", default=["bicubic", "lanczos", "vsr-fast"])
+    parser.add_argument("--scales", nargs="+", type=int, default=[2, 3, 4])
+    parser.add_argument("--sets", nargs="+", default=list(SETS))
+    results = REPO / "scripts" / "bench" / "results" / "quality.json"
+    parser.add_argument("--out", type=Path, default=results, help="where the figures go")
+    arguments = parser.parse_args()
+    columns = [f"{name} x{scale}" for scale in arguments.scales for name in arguments.sets]
+    scores: dict[str, dict[str, Score | None]] = {}
+    for model in arguments.models:
+        scores[model] = {
+            f"{name} x{scale}": score(model, arguments.images / name, scale)
+            for scale in arguments.scales
+            for name in arguments.sets
+        }
+        print(f"{model} done", file=sys.stderr)
+    print(table(scores, columns))
+    record = {
+        "metric": "PSNR dB and SSIM on luma, border crop = scale",
+        "machine": machine(),
+        "scores": {
+            model: {
+                column: {"psnr": value.psnr, "ssim": value.ssim} if value else None
+                for column, value in row.items()
+            }
+            for model, row in scores.items()
+        },
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
