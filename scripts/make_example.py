@@ -49,7 +49,7 @@ CHAPTERS = ((0, 3, "The mill"), (3, 6, "The credits"))
 
 # x264's macroblock tree gives other bits from run to run where it uses AVX-512: it is left out.
 ENCODER = {
-    "crf": "21",
+    "crf": "19",
     "preset": "slower",
     "tune": "animation",
     "mbtree": "0",

@@ -31,8 +31,8 @@ def upscale(
         source: A file with a video stream, or a still picture.
         target: The file to write; its suffix chooses the container.
         report: Called now and then with the progress.
-        **settings: The fields of `UpscaleJob`, such as `scale=2` (the default), `model`, `device`,
-            or `sink=SinkOptions(crf=16)`.
+        **settings: The fields of `UpscaleJob`, such as `scale=2` (the model's own by default),
+            `model`, `device`, or `sink=SinkOptions(crf=16)`.
 
     Returns:
         What was done.
@@ -41,8 +41,6 @@ def upscale(
         VsrError: See `vsr.errors`; nothing half-written is left under the target's name.
         TypeError: A setting that `UpscaleJob` does not have.
     """
-    if not {"scale", "width", "height"} & settings.keys():
-        settings["scale"] = 2
     return run(UpscaleJob(source=Path(source), target=Path(target), **settings), report)
 
 

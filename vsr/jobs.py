@@ -18,6 +18,7 @@ from vsr.io.color import matrix_name
 from vsr.io.formats import ffmpeg_name
 from vsr.io.image_sink import ImageSink, is_image
 from vsr.io.plan import OutputPlan, SinkOptions, plan_output
+from vsr.models.catalog import find
 from vsr.pipeline import Prefetch, Waits, bottleneck
 from vsr.types import UNSPECIFIED, ColorSpec, Frame, Progress, Stage, VideoInfo
 
@@ -38,7 +39,8 @@ class UpscaleJob:
     Attributes:
         source: A file with a video stream, or a still picture.
         target: The file to write; its suffix chooses the container.
-        scale: Output pixels per input pixel along each axis; any positive number.
+        scale: Output pixels per input pixel along each axis; any positive number up to 16. The
+            model's own if neither this nor a width or height is given.
         width: Of the output instead of `scale`; with `height` alone the aspect is kept.
         height: Of the output instead of `scale`.
         model: A name of the catalogue, or `auto`.
@@ -123,7 +125,8 @@ def target_size(job: UpscaleJob, width: int, height: int) -> tuple[int, int]:
     gives the other by the aspect, rounded to even.
 
     Raises:
-        UsageError: Nothing, too much, or nonsense was asked for.
+        UsageError: Too much or nonsense was asked for.
+        ModelError: The size is to be the model's own, and the model cannot be used.
     """
     if job.scale is not None:
         if job.width or job.height:
@@ -135,14 +138,29 @@ def target_size(job: UpscaleJob, width: int, height: int) -> tuple[int, int]:
             raise UsageError(msg)
         return max(1, round(width * scale)), max(1, round(height * scale))
     if job.width is None and job.height is None:
-        msg = "no output size given: use a scale such as -s 2, or a width or height"
-        raise UsageError(msg)
+        own = own_scale(job.model, job.model_path)
+        return width * own, height * own
     new_width = job.width or _even(Fraction(width * (job.height or 0), height))
     new_height = job.height or _even(Fraction(height * (job.width or 0), width))
     if min(new_width, new_height) < 1:
         msg = f"the output size must be positive, got {new_width}×{new_height}"
         raise UsageError(msg)
     return new_width, new_height
+
+
+def own_scale(model: str, path: Path | None = None) -> int:
+    """The factor that a model has by itself; of a family's largest member, 4 for interpolations.
+
+    Raises:
+        ModelError: No such model, or its checkpoint cannot be used.
+    """
+    from vsr.engine.loading import DEFAULT_MODEL, find_model, is_interpolation  # noqa: PLC0415
+
+    if path is not None:
+        return find_model(path=path).spec.scale
+    if is_interpolation(model):
+        return 4
+    return find(DEFAULT_MODEL if model == "auto" else model).scale
 
 
 def _even(side: Fraction) -> int:

@@ -106,10 +106,13 @@ def resample_axis(x: Tensor, axis: int, index: Tensor, weight: Tensor) -> Tensor
     """
     if index.shape[1] == 1:
         return x.index_select(axis, _taps_on(index, weight, x.device, x.dtype)[0][0])
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     vertical = axis % x.ndim == x.ndim - 2
     apply = _by_blocks if x.device.type == "cpu" else _by_taps
-    return apply(x.to(dtype), index, weight, vertical=vertical).to(x.dtype)
+    return apply(x.to(_working(x.dtype)), index, weight, vertical=vertical).to(x.dtype)
+
+
+def _working(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def _by_taps(x: Tensor, index: Tensor, weight: Tensor, *, vertical: bool) -> Tensor:
@@ -187,8 +190,9 @@ def resize(x: Tensor, height: int, width: int, kernel: Kernel = "bicubic") -> Te
         Tensor of shape (..., height, width), same dtype and device. Values may overshoot the
         input's range.
     """
+    y = x.to(_working(x.dtype))
     if width != x.shape[-1]:
-        x = resample_axis(x, x.ndim - 1, *taps(x.shape[-1], width, kernel))
+        y = resample_axis(y, y.ndim - 1, *taps(x.shape[-1], width, kernel))
     if height != x.shape[-2]:
-        x = resample_axis(x, x.ndim - 2, *taps(x.shape[-2], height, kernel))
-    return x
+        y = resample_axis(y, y.ndim - 2, *taps(x.shape[-2], height, kernel))
+    return y.to(x.dtype)

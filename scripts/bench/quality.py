@@ -4,15 +4,17 @@
 
 As the papers do: low resolution by MATLAB's antialiased bicubic (the files of LR_bicubic), PSNR and
 SSIM on BT.601 luma of 8 bits, as many border pixels cropped as the scale is, gray pictures as gray,
-the mean over pictures. The table and the machine go to scripts/bench/results/quality.json as well.
+the mean over pictures. A run over everything is recorded with the machine in
+scripts/bench/results/quality.json and in README.
 """
 
 import argparse
 import json
 import os
 import platform
+import re
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,10 @@ import vsr
 from vsr.metrics import luma, psnr, ssim
 
 REPO = Path(__file__).resolve().parents[2]
-SETS = ("set5", "set14")
+RESULTS = REPO / "scripts" / "bench" / "results" / "quality.json"
+SETS = ("Set5", "Set14")
+MODELS = ["bicubic", "lanczos", "vsr-fast"]
+SCALES = [2, 3, 4]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,38 +113,42 @@ def table(scores: dict[str, dict[str, Score | None]], columns: list[str]) -> str
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=Path, default=REPO.parent / "shared" / "data" / "images")
-    parser.add_argument("--models", nargs="+", default=["bicubic", "lanczos", "vsr-fast"])
-    parser.add_argument("--scales", nargs="+", type=int, default=[2, 3, 4])
-    parser.add_argument("--sets", nargs="+", default=list(SETS))
-    results = REPO / "scripts" / "bench" / "results" / "quality.json"
-    parser.add_argument("--out", type=Path, default=results, help="where the figures go")
-    arguments = parser.parse_args()
-    columns = [f"{name} x{scale}" for scale in arguments.scales for name in arguments.sets]
-    scores: dict[str, dict[str, Score | None]] = {}
-    for model in arguments.models:
-        scores[model] = {
-            f"{name} x{scale}": score(model, arguments.images / name, scale)
-            for scale in arguments.scales
-            for name in arguments.sets
-        }
-        print(f"{model} done", file=sys.stderr)
-    print(table(scores, columns))
-    record = {
-        "metric": "PSNR dB and SSIM on luma, border crop = scale",
+def record(scores: dict[str, dict[str, Score | None]], columns: list[str]) -> None:
+    """Writes the figures to scripts/bench/results and the table to README."""
+    facts = {
+        "metric": "PSNR in dB and SSIM on luma, border crop = scale, means",
         "machine": machine(),
         "scores": {
-            model: {
-                column: {"psnr": value.psnr, "ssim": value.ssim} if value else None
-                for column, value in row.items()
-            }
+            model: {column: asdict(value) if value else None for column, value in row.items()}
             for model, row in scores.items()
         },
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    readme = REPO / "README.md"
+    block = f"<!-- quality -->\n{table(scores, columns)}\n<!-- /quality -->"
+    text = readme.read_text("utf-8")
+    readme.write_text(re.sub(r"(?s)<!-- quality -->.*<!-- /quality -->", block, text), "utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=Path, default=REPO.parent / "shared" / "data" / "images")
+    parser.add_argument("--models", nargs="+", default=MODELS)
+    parser.add_argument("--scales", nargs="+", type=int, default=SCALES)
+    arguments = parser.parse_args()
+    columns = [f"{name} x{scale}" for scale in arguments.scales for name in SETS]
+    scores: dict[str, dict[str, Score | None]] = {}
+    for model in arguments.models:
+        scores[model] = {
+            f"{name} x{scale}": score(model, arguments.images / name.lower(), scale)
+            for scale in arguments.scales
+            for name in SETS
+        }
+        print(f"{model} done", file=sys.stderr)
+    print(table(scores, columns))
+    if set(arguments.models) >= set(MODELS) and set(arguments.scales) >= set(SCALES):
+        record(scores, columns)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     "wrap",
     [
         lambda s: s,
-        lambda s: OrderedDict(s),
+        OrderedDict,
         lambda s: {"params": s},
         lambda s: {"params": {k: v * 0 for k, v in s.items()}, "params_ema": s},
         lambda s: {"state_dict": s, "epoch": 3},
@@ -204,7 +204,7 @@ def test_missing_file_and_folder(tmp_path: Path):
     assert "directory" in refused(tmp_path / "folder.pth")
 
 
-def test_huge_files_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_huge_files_are_not_read(tmp_path: Path):
     path = tmp_path / "huge.safetensors"
     with path.open("wb") as file:
         file.truncate(containers.MOST_BYTES + 1)  # sparse

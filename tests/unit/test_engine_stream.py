@@ -1,6 +1,7 @@
 """Order, times, memory failures and NaN in the steady state."""
 
 import logging
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -66,6 +67,16 @@ def test_frames_come_in_order_with_their_times(batch, channels):
     alone = [next(iter(upscaler(lambda _: Nearest(channels))([f]))) for f in frames]
     for a, b in zip(out, alone, strict=True):
         assert all(np.array_equal(p, q) for p, q in zip(a.planes, b.planes, strict=True))
+
+
+def test_a_range_that_changes_midway_is_honoured():
+    limited, full = make_frames(2)
+    full = replace(full, planes=limited.planes, color=replace(COLOR, full_range=True))
+    a, b = upscaler(lambda _: Nearest(1), settings=Settings(batch=2))([limited, full])
+    assert a.color == b.color == COLOR
+    expected = np.rint(full.planes[0] * (219 / 255) + 16).repeat(2, 0).repeat(2, 1)
+    assert np.array_equal(b.planes[0], expected)
+    assert np.array_equal(a.planes[0], limited.planes[0].repeat(2, 0).repeat(2, 1))
 
 
 def test_luma_stays_exact_beside_the_network():

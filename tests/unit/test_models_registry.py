@@ -38,7 +38,6 @@ def test_unknown_architecture():
 
 def test_other_packages_add_architectures(monkeypatch: pytest.MonkeyPatch):
     entries = EntryPoints([EntryPoint("theirs", f"{__name__}:COMPACT", "vsr.models")])
-    sys.modules.setdefault(__name__, sys.modules[COMPACT.build.__module__])
     monkeypatch.setattr(vsr.models, "entry_points", lambda group: entries.select(group=group))
     monkeypatch.setattr(EntryPoint, "load", lambda _: COMPACT)
     assert "theirs" in architectures()
@@ -82,13 +81,8 @@ def test_networks_built_in_inference_mode_can_be_trained():
 
 
 def test_names_are_unambiguous():
-    names = [
-        name.casefold().replace("_", "-")
-        for entry in catalog.published()
-        for name in (entry.name, *entry.aliases)
-    ]
     plain = [n for e in catalog.published() for n in {_plain(e.name), *map(_plain, e.aliases)}]
-    assert len(plain) == len(set(plain)), sorted(names)
+    assert len(plain) == len(set(plain))
 
 
 def _plain(name: str) -> str:
@@ -136,7 +130,7 @@ def test_families_are_chosen_by_scale():
 
 
 def test_unknown_names_get_suggestions():
-    with pytest.raises(UnknownModelError, match="did you mean .*RealESRGAN_x4plus"):
+    with pytest.raises(UnknownModelError, match=r"did you mean .*RealESRGAN_x4plus"):
         catalog.find("realesrgan-4xplus")
     with pytest.raises(UnknownModelError, match="vsr models"):
         catalog.find("qqq")

@@ -29,7 +29,7 @@ def zimg(picture: NDArray[np.float32], height: int, width: int, kernel: Kernel):
         width=picture.shape[1], height=picture.shape[0], format=vs.GRAYS, length=1
     )
 
-    def fill(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
+    def fill(n: int, f: vs.VideoFrame) -> vs.VideoFrame:  # noqa: ARG001 - called by name
         frame = f.copy()
         np.asarray(frame[0])[:] = picture
         return frame

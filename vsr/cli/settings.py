@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vsr.cli.values import Size
-from vsr.errors import UnknownModelError, UsageError
+from vsr.errors import UsageError
 
 if TYPE_CHECKING:
     from vsr.io.av_source import SourceOptions
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from vsr.jobs import UpscaleJob
 
 _log = logging.getLogger(__name__)
-
-_DEFAULT_SCALE = 4
 
 
 def wanted_size(values: Mapping[str, Any]) -> Size:
@@ -28,7 +26,9 @@ def wanted_size(values: Mapping[str, Any]) -> Size:
     size: Size | None = values["size"]
     width, height = values["width"], values["height"]
     if size is None and width is None and height is None:
-        scale = _own_scale(values["model"]) if values["model_path"] is None else _DEFAULT_SCALE
+        from vsr.jobs import own_scale  # noqa: PLC0415 - only where no size is given
+
+        scale = own_scale(values["model"], _model_path(values))
         return Size(text=f"x{scale}", scale=Fraction(scale))
     if size is not None:
         if width is not None or height is not None:
@@ -75,16 +75,6 @@ def job_from(values: Mapping[str, Any], source: Path | str, target: Path) -> "Up
         sink=_sink_options(values),
         offline=values["offline"],
     )
-
-
-def _own_scale(name: str) -> int:
-    """Factor of a published model; of the largest where a name means several."""
-    from vsr.models import catalog  # noqa: PLC0415 - only where no size is given
-
-    try:
-        return catalog.find(name).scale
-    except UnknownModelError:  # interpolations and `auto`; others are refused by the job
-        return _DEFAULT_SCALE
 
 
 def _model_path(values: Mapping[str, Any]) -> Path | None:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +83,7 @@ def find_model(
             msg = "--denoise-strength needs a model with a denoising twin, not --model-path"
             raise UsageError(msg)
         return _loaded(path.name, path, factor)
-    if name in get_args(Kernel.__value__):
+    if is_interpolation(name):
         scale = max(1, math.ceil(factor))
         return Model(name, Interpolation(KERNELS[name], scale).spec, None, KERNELS[name])
     published = _nearest(DEFAULT_MODEL if name == "auto" else name, factor)
@@ -95,6 +94,11 @@ def find_model(
     if denoise is None:
         return _loaded(published.name, fetched(published), factor)
     return _denoising(published, denoise, fetched, factor)
+
+
+def is_interpolation(name: str) -> bool:
+    """Whether a model's name is that of a kernel."""
+    return name in KERNELS
 
 
 def _nearest(name: str, factor: Fraction) -> Published:
@@ -148,7 +152,7 @@ def describe_model(
     if path is not None:
         spec = find_model(path=path, factor=factor).spec
         rows.append(("model", f"{path.name}, x{spec.scale}", "its own scale"))
-    elif name in KERNELS:
+    elif is_interpolation(name):
         return [*rows, ("model", name, "an interpolation without weights")]
     else:
         published = _nearest(DEFAULT_MODEL if name == "auto" else name, factor)

@@ -21,7 +21,7 @@ from vsr.errors import NonFiniteError, OutOfMemoryError
 from vsr.pipeline import batched
 from vsr.resample import Kernel
 from vsr.tiling import smallest_tile
-from vsr.types import Frame
+from vsr.types import ColorSpec, Frame
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class FrameUpscaler:
     Args:
         factory: Makes the network.
         device: Where it runs.
-        source: Every frame's size, format and resolved colour.
+        source: Every frame's size and format; a frame's own colour tags go before the colour here.
         target: What comes out.
         settings: To begin with; `self.settings` tells what they have become.
         kernel: For chroma, alpha and sizes between the network's.
@@ -79,7 +79,8 @@ class FrameUpscaler:
         self._factory, self.device, self._kernel = factory, device, kernel
         self._source, self._target = source, target
         self._lane: Lane = open_lane(device, source, target, settings.batch)
-        self._route = self._make_route()
+        self._upscaler = factory(settings)
+        self._routes: dict[ColorSpec, Route] = {}
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Upscales a stream of frames.
@@ -94,7 +95,7 @@ class FrameUpscaler:
             OutOfMemoryError: Even one frame in the smallest tiles does not fit.
             NonFiniteError: The network gives NaN or infinity even in fp32.
         """
-        groups = batched(frames, lambda: self.settings.batch, lambda frame: frame.format)
+        groups = batched(frames, lambda: self.settings.batch, lambda frame: frame.color)
         yield from self._flow(groups, self._lane.depth)
 
     def _flow(self, groups: Iterable[list[Frame]], ahead: int) -> Iterator[Frame]:
@@ -126,7 +127,7 @@ class FrameUpscaler:
         """Submits a batch; None if it did not fit and the settings have been shrunk."""
         try:
             with torch.inference_mode():
-                ticket = self._lane.submit(frames, self._route)
+                ticket = self._lane.submit(frames, self._route(frames[0].color))
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -160,12 +161,21 @@ class FrameUpscaler:
                 float(frame.seconds),
             )
             self.settings = replace(self.settings, precision="fp32")
-            self._route = self._make_route()
+            self._rebuild()
         yield from self._flow([flight.frames], ahead=0)
 
-    def _make_route(self) -> Route:
-        upscaler = self._factory(self.settings)
-        return Route(upscaler, self._source, self._target, self._kernel)
+    def _rebuild(self) -> None:
+        self._upscaler = self._factory(self.settings)
+        self._routes.clear()
+
+    def _route(self, color: ColorSpec) -> Route:
+        """The way for frames of this colour; a broadcast may change its tags midway."""
+        if color not in self._routes:
+            source = self._source
+            resolved = color.resolved(source.width, source.height, source.format.family)
+            source = replace(source, color=resolved)
+            self._routes[color] = Route(self._upscaler, source, self._target, self._kernel)
+        return self._routes[color]
 
     def _shrink(self, cause: BaseException) -> None:
         """Halves the batch, or if that is one, the tile."""
@@ -175,12 +185,12 @@ class FrameUpscaler:
         else:
             self.settings = replace(self.settings, tile=self._smaller_tile(cause))
             _log.warning("out of memory: going on with tiles of %d pixels", self.settings.tile)
-            self._route = self._make_route()
+            self._rebuild()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _smaller_tile(self, cause: BaseException) -> int:
-        spec = self._route.upscaler.spec
+        spec = self._upscaler.spec
         whole = max(self._source.width, self._source.height)
         tile = -(-(self.settings.tile or whole) // 2)
         if spec.tiling == "none" or tile < smallest_tile(spec.overlap, spec.multiple_of):

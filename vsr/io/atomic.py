@@ -5,6 +5,7 @@ target. The partial file is locked while its process lives, so one that a killed
 is recognised, and removed by the next job with the same target.
 """
 
+import contextlib
 import errno
 import hashlib
 import itertools
@@ -56,6 +57,11 @@ class PartialFile:
         """Absolute path of the partial file; libav reads it back to move an index to the front."""
         return str(self._path)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was committed or discarded; PyAV then lets a muxer go without its trailer."""
+        return not self._open
+
     def __enter__(self) -> Self:
         return self
 
@@ -66,6 +72,7 @@ class PartialFile:
         """Writes all of `data`, and keeps the first failure, for libav reports it late or never."""
         rest = memoryview(data)
         try:
+            self._check_open()
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
         except OSError as error:
@@ -75,17 +82,25 @@ class PartialFile:
 
     def read(self, size: int = -1) -> bytes:
         """Reads up to `size` bytes, all that follow by default."""
+        self._check_open()
         if size >= 0:
             return os.read(self._fd, size)
         return b"".join(iter(lambda: os.read(self._fd, 1 << 20), b""))
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Moves the position, as `io.IOBase.seek`."""
+        self._check_open()
         return os.lseek(self._fd, offset, whence)
 
     def tell(self) -> int:
         """Position in bytes."""
+        self._check_open()
         return os.lseek(self._fd, 0, os.SEEK_CUR)
+
+    def _check_open(self) -> None:
+        """The number of a closed file may belong to another file by now."""
+        if not self._open:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
     def commit(self) -> None:
         """Forces the bytes to the disk and gives the file its final name, in one step.
@@ -148,8 +163,8 @@ def check_target(path: Path, *, overwrite: bool, source: Path | None = None) -> 
         SinkExistsError: It exists, and overwriting was not asked for.
         SinkError: Its folder is missing or not writable, or it is a folder, a device or the input.
     """
-    folder = _resolved(path).parent
     try:
+        folder = _resolved(path).parent
         if not folder.is_dir():
             msg = f"folder {folder} does not exist; make it first"
             raise SinkError(msg)
@@ -183,7 +198,8 @@ def remove_stale(target: Path) -> None:
     """Removes partial files of this target whose process is gone."""
     for path in _partials(target):
         if not _in_use(path):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError):  # Windows, where it is open somewhere
+                path.unlink(missing_ok=True)
 
 
 def _partials(target: Path) -> Iterator[Path]:
@@ -209,14 +225,12 @@ def _in_use(path: Path) -> bool:
 
 
 def _lock(fd: int) -> bool:
-    """Takes the lock that a living job holds on its partial file; False if somebody else has it."""
+    """Takes the lock that a living job holds on its partial file; False if that is not certain."""
     if fcntl is None:
         return True
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks: never taken for stale
+    except OSError:  # somebody else has it, or the file system has no locks
         return False
     return True
 

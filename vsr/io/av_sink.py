@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final, cast
 
 import av
+from av.audio.codeccontext import AudioCodecContext
 from av.container import OutputContainer
-from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
@@ -28,6 +28,7 @@ from vsr.io.encoders import native_format, open_context
 from vsr.io.formats import ffmpeg_name, from_planes
 from vsr.io.plan import OutputPlan, StreamPlan
 from vsr.io.remux import Remuxer, Trim, file_tags, stream_tags
+from vsr.io.tracks import AnyPacket
 from vsr.types import Frame, VideoInfo
 
 _log = logging.getLogger(__name__)
@@ -112,15 +113,12 @@ class AvSink:
         plan, container = self._plan, self._plan.container
         times = self._remuxer.first_times() if self._remuxer else {}
         self._shift = self._common_shift(frame.seconds, times)
-        output = cast(
-            "OutputContainer",
-            av.open(
-                self._file,
-                "w",
-                format=container.name,
-                container_options=self._muxer_options(),
-                buffer_size=_BUFFER,
-            ),
+        output = av.open(
+            self._file,
+            "w",
+            format=container.name,
+            container_options=self._muxer_options(),
+            buffer_size=_BUFFER,
         )
         self._output = output
         self._ticks = round(self._shift / self._picture.time_base)
@@ -140,17 +138,26 @@ class AvSink:
             self._add_picture(plan, output)
         elif self._remuxer is not None:
             source = self._remuxer.input.streams[plan.index]
-            run_up = first + self._shift if first is not None else Fraction(0)
-            delay = Fraction(0)
-            if plan.action == "copy" and self._plan.container.tick and run_up < 0:
-                # Matroska has no negative times: the track moves, and CodecDelay says by how much
-                padding = source.codec_context.initial_padding if plan.kind == "audio" else 0
-                known = Fraction(padding, int(source.codec_context.sample_rate)) if padding else 0
-                delay = -run_up if -run_up > known + self._plan.container.tick else Fraction(0)
+            run_up = -(first + self._shift) if first is not None else Fraction(0)
+            delay = self._delay(plan, source, run_up)
             added = self._remuxer.add(plan, output, self._shift, delay)
             if delay and added is not None:
-                nanoseconds = round(delay * 1_000_000_000)
+                nanoseconds = round(run_up * 1_000_000_000)
                 self._reserve(added, matroska.TrackExtras(codec_delay=nanoseconds))
+
+    def _delay(self, plan: StreamPlan, source: Stream, run_up: Fraction) -> Fraction:
+        """By how much an audio track that begins before zero moves beyond all others.
+
+        Matroska has no times below zero: its element CodecDelay takes the movement back. The muxer
+        does so by itself where the source tells the encoder's padding, as Opus does.
+        """
+        tick = self._plan.container.tick
+        if plan.action != "copy" or plan.kind != "audio" or tick is None:
+            return Fraction(0)
+        context = cast("AudioCodecContext", source.codec_context)
+        rate = int(context.sample_rate) or 1
+        missing = run_up - Fraction(context.initial_padding, rate)
+        return missing if missing > tick else Fraction(0)
 
     def _add_picture(self, plan: StreamPlan, output: OutputContainer) -> None:
         picture, encoder = self._picture, self._plan.encoder
@@ -273,7 +280,7 @@ class AvSink:
         for packet in packets:
             self._mux_picture(packet)
 
-    def _mux_picture(self, packet: Packet) -> None:
+    def _mux_picture(self, packet: AnyPacket) -> None:
         base = self._picture.time_base
         if packet.pts is not None:
             packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
@@ -283,7 +290,7 @@ class AvSink:
         self._mux([packet])
         self._muxed += 1
 
-    def _mux(self, packets: Iterable[Packet]) -> None:
+    def _mux(self, packets: Iterable[AnyPacket]) -> None:
         output = self._output
         if output is None:
             return

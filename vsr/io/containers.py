@@ -98,7 +98,10 @@ MATROSKA: Final = Container(
         """
     ),
     subtitles=_set(
-        "arib_caption ass dvb_subtitle dvd_subtitle hdmv_pgs_subtitle hdmv_text_subtitle subrip text webvtt"
+        """
+        arib_caption ass dvb_subtitle dvd_subtitle hdmv_pgs_subtitle hdmv_text_subtitle subrip text
+        webvtt
+        """
     ),
     video=_set(
         """
@@ -134,7 +137,8 @@ MOV: Final = Container(
     suffixes=("mov", "qt"),
     audio=_set(
         f"""
-        aac ac3 adpcm_ima_qt alac amr_nb amr_wb dts eac3 evrc gsm ilbc mace3 mace6 mp1 mp2 mp3 pcm_alaw pcm_mulaw
+        aac ac3 adpcm_ima_qt alac amr_nb amr_wb dts eac3 evrc gsm ilbc mace3 mace6 mp1 mp2 mp3
+        pcm_alaw pcm_mulaw
         pcm_s8 pcm_u8 qcelp qdm2 qdmc speex truehd {_PCM_MP4}
         """
     ),

@@ -196,7 +196,7 @@ class ImageSink:
             picture.format,
         ):
             msg = (
-                f"the frame is {frame.width}x{frame.height} {ffmpeg_name(frame.format)}, the picture was opened for "
+                f"the frame is {frame.width}x{frame.height} {ffmpeg_name(frame.format)}, expected "
                 f"{picture.width}x{picture.height} {ffmpeg_name(picture.format)}"
             )
             raise SinkError(msg)

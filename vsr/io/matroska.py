@@ -106,7 +106,8 @@ def amend(file: _File, extras: Mapping[int, TrackExtras]) -> None:
         # the checksum comes first and covers what follows it
         tracks[2:6] = struct.pack("<I", zlib.crc32(tracks[6:]))
     if len(tracks) != size:
-        msg = f"the Matroska track list came out {len(tracks)} bytes long, expected {size}: please report"
+        got = f"the Matroska track list came out {len(tracks)} bytes long, expected {size}"
+        msg = f"{got}: please report"
         raise SinkError(msg)
     file.seek(start)
     file.write(bytes(tracks))
@@ -142,7 +143,7 @@ def _amended(entry: bytes, extras: Mapping[int, TrackExtras]) -> bytes:
                 out.append((_CODEC_DELAY, _uint(extra.codec_delay)))
         elif ident == _VIDEO:
             out.append((ident, _video(data, extra)))
-        elif ident != _VOID:
+        elif ident != _VOID and not (ident == _CODEC_DELAY and extra.codec_delay):
             out.append((ident, data))
     body = b"".join(_element(ident, data) for ident, data in out)
     return body + _void(len(entry) - len(body))

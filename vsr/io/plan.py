@@ -165,8 +165,8 @@ def _choose_format(picture: VideoInfo, encoder: Encoder, options: SinkOptions) -
     odd = (picture.width % 2 and form.chroma_w) or (picture.height % 2 and form.chroma_h)
     if odd and encoder.even:
         msg = (
-            f"{encoder.id} encodes no {options.pix_fmt} of odd size {picture.width}x{picture.height}: "
-            "leave out --pix-fmt or choose an even size"
+            f"{encoder.id} encodes no {options.pix_fmt} of odd size "
+            f"{picture.width}x{picture.height}: leave out --pix-fmt or choose an even size"
         )
         raise EncoderError(msg)
     return form
@@ -236,13 +236,12 @@ def _plan_stream(
         case "subtitle":
             return _plan_subtitle(plan, container, options)
         case "attachment":
-            if container.attachments:
-                return replace(plan, action="attach")
-            return _dropped(plan, f"{container.name} holds no attached files")
+            held = replace(plan, action="attach")
+            reason = f"{container.name} holds no attached files"
+            return held if container.attachments else _dropped(plan, reason)
         case "data":
             return _plan_data(plan, stream, container, chapters=chapters)
-        case _:
-            return plan if _held(plan, container) else _refuse(plan, container, "-o FILE.mkv")
+    return plan if _held(plan, container) else _refuse(plan, container, "-o FILE.mkv")
 
 
 def _held(plan: StreamPlan, container: Container) -> bool:
@@ -264,7 +263,7 @@ def _plan_audio(plan: StreamPlan, container: Container, options: SinkOptions) ->
     if target not in (None, "copy"):
         try:
             codec = av.codec.Codec(target, "w")
-        except av.error.FFmpegError as error:
+        except ValueError as error:  # PyAV's UnknownCodecError
             msg = f"no audio encoder {target!r}; try aac, libopus, flac or ac3"
             raise EncoderError(msg) from error
         if codec.type != "audio" or not container.holds("audio", codec.canonical_name):
@@ -312,5 +311,6 @@ def _dropped(plan: StreamPlan, reason: str) -> StreamPlan:
 
 
 def _refuse(plan: StreamPlan, container: Container, remedy: str) -> StreamPlan:
-    msg = f"{container.name} cannot hold stream #{plan.index} ({plan.kind}, {plan.codec}): use {remedy}"
+    stream = f"stream #{plan.index} ({plan.kind}, {plan.codec})"
+    msg = f"{container.name} cannot hold {stream}: use {remedy}"
     raise ContainerError(msg)

@@ -13,14 +13,21 @@ from typing import TYPE_CHECKING, Final, Self, cast
 
 import av
 from av.container import InputContainer, OutputContainer
-from av.packet import Packet
 from av.stream import AttachmentStream, Discard, Stream
 
 from vsr.errors import SinkError
 from vsr.io.color import fraction
 from vsr.io.open import open_input
 from vsr.io.plan import StreamPlan, is_cover
-from vsr.io.tracks import AudioTrack, CopyTrack, TextTrack, Track, copied_stream, tick_of
+from vsr.io.tracks import (
+    AnyPacket,
+    AudioTrack,
+    CopyTrack,
+    TextTrack,
+    Track,
+    copied_stream,
+    tick_of,
+)
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # known to the stubs only
@@ -32,6 +39,8 @@ type Trim = tuple[Fraction | None, Fraction | None]
 
 _PEEK_PACKETS: Final = 512
 _PEEK_BYTES: Final = 16 << 20
+_ATTEMPTS: Final = 100
+"""Times that reading goes on after an error of the container."""
 _BACK: Final = 20
 """Seconds before the start of a trim from which on the source is read."""
 _MIMES: Final = {
@@ -67,7 +76,7 @@ class Remuxer:
             if stream.index not in wanted:
                 stream.discard = Discard.all
         self._opened: set[int] = set()
-        self._queue: deque[Packet] = deque()
+        self._queue: deque[AnyPacket] = deque()
         self._packets = self._demuxed()
 
     def __enter__(self) -> Self:
@@ -164,7 +173,7 @@ class Remuxer:
     def chapters(self, shift: Fraction) -> "list[Chapter]":
         """The chapters of the wanted part, in the output's times."""
         start, end = self._start, self._end
-        kept: "list[Chapter]" = []
+        kept: list[Chapter] = []
         for chapter in self._input.chapters():
             tick = fraction(chapter["time_base"]) or Fraction(1)
             first, last = chapter["start"] * tick, chapter["end"] * tick
@@ -176,7 +185,7 @@ class Remuxer:
             kept.append(cast("Chapter", {**chapter, **moved}))
         return kept
 
-    def until(self, time: Fraction) -> Iterator[Packet]:
+    def until(self, time: Fraction) -> Iterator[AnyPacket]:
         """Gives packets for the muxer, up to a time of the output in seconds."""
         while (packet := self._next()) is not None:
             at = _seconds(packet)
@@ -185,41 +194,46 @@ class Remuxer:
                 return
             yield from self._feed(packet)
 
-    def rest(self) -> Iterator[Packet]:
+    def rest(self) -> Iterator[AnyPacket]:
         """Gives all packets that are left."""
         while (packet := self._next()) is not None:
             yield from self._feed(packet)
         for track in self._tracks.values():
             yield from track.flush()
 
-    def _feed(self, packet: Packet) -> Iterator[Packet]:
-        if self._trimmed(packet):
-            yield from self._tracks[packet.stream.index].feed(packet)
+    def _feed(self, packet: AnyPacket) -> Iterator[AnyPacket]:
+        yield from self._tracks[packet.stream.index].feed(packet)
 
-    def _next(self) -> Packet | None:
+    def _next(self) -> AnyPacket | None:
         if self._queue:
             return self._queue.popleft()
         return next(self._packets, None)
 
-    def _demuxed(self) -> Iterator[Packet]:
+    def _demuxed(self) -> Iterator[AnyPacket]:
         if not self._wanted:
             return
         if self._start is not None and self._start > 2 * _BACK:
             # never to the very beginning: seeking there loses the first audio packet
             self._input.seek(int((self._start - _BACK) * av.time_base))
-        try:
-            for packet in self._input.demux(self._wanted):
-                if packet.size == 0:
-                    continue
-                time = _seconds(packet)
-                if self._end is not None and time is not None and time > self._end + _BACK:
-                    return
-                yield packet
-        except av.error.FFmpegError as error:
-            # what follows damage cannot be read; what was read is kept, as with the picture
-            _log.warning("%s: other streams end early: %s", self._source, error.strerror or error)
+        errors = 0
+        while errors < _ATTEMPTS:
+            try:
+                for packet in self._input.demux(self._wanted):
+                    time = _seconds(packet)
+                    if self._end is not None and time is not None and time > self._end + _BACK:
+                        return
+                    if packet.size and self._within(packet):
+                        yield packet
+            except av.error.FFmpegError as error:
+                # as with the picture: what is damaged is left out, and reading goes on behind it
+                errors += 1
+                if errors == 1:
+                    reason = error.strerror or error
+                    _log.warning("%s: damaged between other streams: %s", self._source, reason)
+            else:
+                return
 
-    def _trimmed(self, packet: Packet) -> bool:
+    def _within(self, packet: AnyPacket) -> bool:
         """Whether a packet lies within the wanted part."""
         if (self._start is None and self._end is None) or is_cover(packet.stream):
             return True
@@ -240,7 +254,7 @@ class Remuxer:
         return True
 
 
-def _seconds(packet: Packet) -> Fraction | None:
+def _seconds(packet: AnyPacket) -> Fraction | None:
     ticks = packet.dts if packet.dts is not None else packet.pts
     return None if ticks is None else ticks * tick_of(packet.stream)
 
@@ -254,7 +268,7 @@ def stream_tags(stream: Stream, *, encoded: bool = False) -> dict[str, str]:
     """
     return {
         key: value
-        for key, value in cast("dict[str, str]", stream.metadata).items()
+        for key, value in stream.metadata.items()
         if not key.lower().startswith(_STALE)
         and not (encoded and key.lower().startswith(_STALE_PICTURE))
     }

@@ -25,6 +25,8 @@ from vsr.io.mov_text import Cue, OneAtATime
 
 _log = logging.getLogger(__name__)
 
+type AnyPacket = Packet[Stream]
+
 _WAITING = 64
 """Most packets of a copied video that wait for the first known decoding time."""
 
@@ -32,13 +34,16 @@ _WAITING = 64
 class Track(Protocol):
     """One stream on its way into the output."""
 
-    output: Stream
+    @property
+    def output(self) -> Stream:
+        """The stream of the output."""
+        ...
 
-    def feed(self, packet: Packet) -> Iterator[Packet]:
+    def feed(self, packet: AnyPacket) -> Iterator[AnyPacket]:
         """Takes a packet of the source and gives those that can be muxed now."""
         ...
 
-    def flush(self) -> Iterator[Packet]:
+    def flush(self) -> Iterator[AnyPacket]:
         """Gives what is left after the last packet."""
         ...
 
@@ -63,7 +68,7 @@ def copied_stream(source: Stream, output: OutputContainer) -> Stream:
     except (ValueError, av.error.FFmpegError):
         made = _stream_by_parameters(source, output)
     made.time_base = source.time_base
-    return cast("Stream", made)
+    return made
 
 
 def _stream_by_parameters(source: Stream, output: OutputContainer) -> Stream:
@@ -101,12 +106,12 @@ class CopyTrack:
         self._tick = tick_of(source)
         self._ticks = round(shift / self._tick)
         self._reordered = source.type == "video"
-        self._waiting: list[Packet] = []
+        self._waiting: list[AnyPacket] = []
         self._last: int | None = None
         self._index = source.index
         self._warned = False
 
-    def feed(self, packet: Packet) -> Iterator[Packet]:
+    def feed(self, packet: AnyPacket) -> Iterator[AnyPacket]:
         """Takes a packet of the source and gives those that can be muxed now."""
         if self._reordered and packet.dts is None and self._last is None:
             # Matroska tells no decoding times; libavformat knows them only after a few packets
@@ -118,13 +123,13 @@ class CopyTrack:
             yield self._ready(waiting, dts)
         yield self._ready(packet, packet.dts)
 
-    def flush(self) -> Iterator[Packet]:
+    def flush(self) -> Iterator[AnyPacket]:
         """Gives what is left after the last packet."""
         waiting, self._waiting = self._waiting, []
         for packet in waiting:
             yield self._ready(packet, packet.dts)
 
-    def _dated(self, packet: Packet) -> Iterator[tuple[Packet, int]]:
+    def _dated(self, packet: AnyPacket) -> Iterator[tuple[AnyPacket, int]]:
         """Counts back from the first known decoding time."""
         waiting, self._waiting = self._waiting, []
         first = packet.dts if packet.dts is not None else packet.pts or 0
@@ -132,7 +137,7 @@ class CopyTrack:
             step = early.duration or 1
             yield early, first - step * (len(waiting) - number)
 
-    def _ready(self, packet: Packet, dts: int | None) -> Packet:
+    def _ready(self, packet: AnyPacket, dts: int | None) -> AnyPacket:
         pts = packet.pts if packet.pts is not None else dts
         if pts is None:
             pts = 0 if self._last is None else self._last + 1
@@ -174,7 +179,7 @@ class TextTrack:
         self.output.time_base = source.time_base
         self._cues = OneAtATime() if codec == "mov_text" else None
 
-    def feed(self, packet: Packet) -> Iterator[Packet]:
+    def feed(self, packet: AnyPacket) -> Iterator[AnyPacket]:
         """Takes a packet of the source and gives those that can be muxed now."""
         pts, duration = packet.pts, packet.duration
         decoded = self._decoder.decode2(packet)
@@ -185,11 +190,11 @@ class TextTrack:
         cue = Cue(start=start, end=start + (duration or 0), payload=bytes(made))
         yield from map(self._packet, self._cues.push(cue) if self._cues else [cue])
 
-    def flush(self) -> Iterator[Packet]:
+    def flush(self) -> Iterator[AnyPacket]:
         """Gives what was waiting for the next text."""
         yield from map(self._packet, self._cues.flush() if self._cues else ())
 
-    def _packet(self, cue: Cue) -> Packet:
+    def _packet(self, cue: Cue) -> AnyPacket:
         made = Packet(cue.payload)
         made.stream, made.time_base = self.output, self._tick
         made.pts = made.dts = cue.start
@@ -225,13 +230,13 @@ class AudioTrack:
             frame_size=self._encoder.frame_size or 1024,
         )
 
-    def feed(self, packet: Packet) -> Iterator[Packet]:
+    def feed(self, packet: AnyPacket) -> Iterator[AnyPacket]:
         """Takes a packet of the source and gives those that can be muxed now."""
         for frame in self._decoder.decode(packet):
             for piece in self._resampler.resample(frame):
                 yield from self._encoded(piece)
 
-    def flush(self) -> Iterator[Packet]:
+    def flush(self) -> Iterator[AnyPacket]:
         """Gives what is left after the last packet."""
         for frame in self._decoder.decode(None):
             for piece in self._resampler.resample(frame):
@@ -240,7 +245,7 @@ class AudioTrack:
             yield from self._encoded(piece)
         yield from self.output.encode(None)
 
-    def _encoded(self, piece: av.AudioFrame) -> Iterator[Packet]:
+    def _encoded(self, piece: av.AudioFrame) -> Iterator[AnyPacket]:
         if piece.pts is not None and piece.time_base is not None:
             tick = fraction(piece.time_base) or Fraction(1, piece.sample_rate)
             piece.pts += round(self._shift / tick)

@@ -106,7 +106,8 @@ def choose(name: str, container: str) -> Encoder:
         return next(e for e in map(get, fitting) if container in e.containers and available(e))
     encoder = get(name)
     if container not in encoder.containers:
-        msg = f"{encoder.id} does not go into {container}; use one of: {', '.join(encoder.containers)}"
+        listed = ", ".join(encoder.containers)
+        msg = f"{encoder.id} does not go into {container}; use one of: {listed}"
         raise EncoderError(msg)
     if not available(encoder):
         msg = f"{encoder.id} does not work on this machine; use -c auto or another encoder"
@@ -134,6 +135,8 @@ def configure(
     context.framerate = picture.frame_rate or Fraction(25)
     context.sample_aspect_ratio = picture.sample_aspect
     apply_color(context, picture.color)
+    # PyAV's default, slices, would have x264 cut every picture into pieces
+    context.thread_type = "AUTO"
     context.options = encoder.settings(quality, picture)
 
 
@@ -158,7 +161,7 @@ def open_context(
     if context is None:
         try:
             context = cast("VideoCodecContext", av.CodecContext.create(encoder.codec, "w"))
-        except av.error.FFmpegError as error:
+        except ValueError as error:  # PyAV's UnknownCodecError
             msg = f"{encoder.id}: this FFmpeg was built without {encoder.codec}"
             raise EncoderError(msg) from error
     configure(context, encoder, picture, quality)
@@ -173,7 +176,8 @@ def open_context(
         raise EncoderError(msg) from error
     unknown = sorted(set(context.options) & set(quality.extra))
     if unknown:
-        msg = f"{encoder.id} has no option {', '.join(unknown)}; see ffmpeg -h encoder={encoder.codec}"
+        listed = ", ".join(unknown)
+        msg = f"{encoder.id} has no option {listed}; see ffmpeg -h encoder={encoder.codec}"
         raise EncoderError(msg)
     return context
 

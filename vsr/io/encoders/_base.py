@@ -88,11 +88,12 @@ class Encoder:
         if quality.crf is not None and self.crf is None:
             msg = f"--crf {quality.crf:g} means nothing to {self.id}: leave it out"
             raise EncoderError(msg)
-        if quality.crf is not None and self.crf is not None:
-            # not "low <= crf <= high": NaN must fail as well
-            if not self.crf.low <= quality.crf <= self.crf.high:
-                msg = f"--crf {quality.crf:g} is out of range: {self.id} takes {self.crf.low:g} to {self.crf.high:g}"
-                raise EncoderError(msg)
+        scale = self.crf
+        # "not within", so that NaN fails as well
+        if quality.crf is not None and scale and not scale.low <= quality.crf <= scale.high:
+            span = f"{scale.low:g} to {scale.high:g}"
+            msg = f"--crf {quality.crf:g} is out of range: {self.id} takes {span}"
+            raise EncoderError(msg)
         if quality.preset is not None and quality.preset not in self.presets:
             known = ", ".join(self.presets) or "it has none"
             msg = f"{self.id} has no preset {quality.preset!r}; choose from: {known}"
