@@ -1,11 +1,12 @@
 """Trains the embedded luma networks from a folder of images with free licences.
 
-    python scripts/train_embedded.py --images DIR --scale 2 --out vsr/embedded/vsr-fast-x2.safetensors
+    python scripts/train_embedded.py --images DIR --scale 2 --out OUT.safetensors
 
-The network is a `compact` one on luma. While it trains, every 3×3 convolution is the product of a 3×3 one
-with four times the features and a 1×1 one, plus identity (linear over-parametrisation as in SESR, Bhardwaj et al.
-2022, arXiv:2103.09404); the product is taken on the weights, so a step costs no more, and the plain
-convolution is what gets stored. Loss L1, then L2, Adam, cosine schedule, exponential moving average.
+The network is a `compact` one on luma. While it trains, every 3×3 convolution is the product of a
+3×3 one with four times the features and a 1×1 one, plus identity (linear over-parametrisation as in
+SESR, Bhardwaj et al. 2022, arXiv:2103.09404); the product is taken on the weights, so a step costs
+no more, and the plain convolution is what gets stored. Loss L1, then L2, Adam, cosine schedule,
+exponential moving average.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -98,7 +99,7 @@ def pictures(folder: Path, side: int) -> Iterator[Image.Image]:
 
 
 def load_pairs(folder: Path, scale: int, side: int) -> list[tuple[Tensor, Tensor]]:
-    """Luma of every picture and of its bicubic reduction, both made from 8-bit RGB as the benchmarks are."""
+    """Luma of every picture and of its bicubic reduction, made from 8-bit RGB as benchmarks are."""
     pairs = []
     for picture in pictures(folder, side):
         rgb = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float()
@@ -119,7 +120,7 @@ def fingerprint(folder: Path) -> str:
 
 
 class Sampler:
-    """Draws aligned random crops with dihedral augmentation, every picture as often as any other."""
+    """Draws aligned random crops, turned and flipped, of every picture equally often."""
 
     def __init__(self, pairs: list[tuple[Tensor, Tensor]], scale: int, seed: int) -> None:
         self.pairs, self.scale = pairs, scale
@@ -210,27 +211,10 @@ def train(arguments: argparse.Namespace) -> None:
         total += float(loss.detach())
         step += 1
         if step % 2000 == 0:
-            psnr = validate(network, average, arguments) if arguments.validate else float("nan")
-            print(
-                f"step {step} {progress:.0%} rate {rate:.1e} L1 {total / 2000:.5f} validation {psnr:.3f} dB",
-                flush=True,
-            )
+            print(f"step {step} {progress:.0%} rate {rate:.1e} loss {total / 2000:.5f}", flush=True)
             total = 0.0
             store(network, average, config, arguments, step)
     store(network, average, config, arguments, step)
-
-
-def validate(network: Compact, average: dict[str, Tensor], arguments: argparse.Namespace) -> float:
-    """Mean luma PSNR over a folder that holds HR/ (never the judged sets during development decisions)."""
-    plain = plain_network(network, average)
-    scores = []
-    for low, high in load_pairs(arguments.validate, arguments.scale, 10**6):
-        with torch.inference_mode():
-            result = plain(low[None, None])[0, 0].clamp(0, 1)
-        c = arguments.scale
-        error = ((result - high)[c:-c, c:-c] * 219 / 255).square().mean()
-        scores.append(float(-10 * torch.log10(error)))
-    return sum(scores) / len(scores)
 
 
 def plain_network(network: Compact, average: dict[str, Tensor]) -> Compact:
@@ -260,9 +244,7 @@ def store(
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     torch.save(average, arguments.out.with_suffix(".train.pth"))
     recipe = {
-        k: str(v)
-        for k, v in vars(arguments).items()
-        if k not in ("images", "out", "validate", "resume")
+        k: str(v) for k, v in vars(arguments).items() if k not in ("images", "out", "resume")
     } | {
         "steps": step,
         "data_sha256": arguments.data_sha256,
@@ -282,9 +264,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=Path, required=True, help="folder of training images")
-    parser.add_argument(
-        "--validate", type=Path, help="folder of images to print a PSNR of while training"
-    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--resume", type=Path, help="a .train.pth of an earlier run to start from")
     parser.add_argument("--scale", type=int, choices=(2, 3, 4), required=True)

@@ -4,6 +4,7 @@ The house, from the street to the cellar:
 
     vsr.cli          the command line; one file a command
     vsr.api          files, frames and tensors for Python programs (its names are here too)
+    vsr.planning     what a job is, and what is decided before its first frame
     vsr.jobs         one file in, one file out
     vsr.io           frames in and out of files, streams copied beside them (PyAV, no torch)
     vsr.engine       frames to upscaled frames on a device (torch, no PyAV)
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from vsr.errors import VsrError
     from vsr.io.av_source import SourceOptions, open_source
     from vsr.io.plan import SinkOptions
-    from vsr.jobs import JobResult, UpscaleJob
+    from vsr.jobs import JobResult
+    from vsr.planning import UpscaleJob
     from vsr.types import ColorSpec, Frame, PixelFormat, Progress, VideoInfo
 
 _HOMES = {
@@ -39,7 +41,7 @@ _HOMES = {
     "Progress": "vsr.types",
     "SinkOptions": "vsr.io.plan",
     "SourceOptions": "vsr.io.av_source",
-    "UpscaleJob": "vsr.jobs",
+    "UpscaleJob": "vsr.planning",
     "Upscaler": "vsr.engine.base",
     "VideoInfo": "vsr.types",
     "VsrError": "vsr.errors",

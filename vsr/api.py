@@ -13,8 +13,9 @@ from vsr.engine.color import Picture
 from vsr.engine.loading import find_model, frame_upscaler
 from vsr.io.av_source import open_source
 from vsr.io.base import FrameSource
-from vsr.jobs import JobResult, UpscaleJob, run, target_size
+from vsr.jobs import JobResult, run
 from vsr.pipeline import Prefetch
+from vsr.planning import UpscaleJob, target_size
 from vsr.types import Frame, PixelFormat, Progress
 
 

@@ -11,17 +11,19 @@ type Picture = NDArray[np.uint8] | NDArray[np.float64]
 _LUMA = np.array([65.481, 128.553, 24.966])
 
 
-def luma(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Studio-range BT.601 luma of an RGB picture, as MATLAB's `rgb2ycbcr` computes it.
+def luma(picture: Picture) -> NDArray[np.float64]:
+    """What papers compare: studio-range BT.601 luma as MATLAB's `rgb2ycbcr` computes it.
 
     Args:
-        picture: uint8 of shape (H, W, 3), or (H, W) which is gray and taken as equal R, G and B.
+        picture: 0 to 255, of shape (H, W, 3), RGB; or (H, W), gray.
 
     Returns:
-        float64 of shape (H, W), 16 to 235, rounded to integers as MATLAB does for uint8.
+        float64 of shape (H, W): 16 to 235, rounded as MATLAB does for uint8; a gray picture's own
+        values, as the papers measure them.
     """
-    rgb = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
-    luminance: NDArray[np.float64] = np.rint(16.0 + rgb @ _LUMA / 255.0)
+    if picture.ndim == 2:
+        return np.rint(picture).astype(np.float64)
+    luminance: NDArray[np.float64] = np.rint(16.0 + picture @ _LUMA / 255.0)
     return luminance
 
 

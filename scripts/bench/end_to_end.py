@@ -45,7 +45,8 @@ def measure(source: Path, target: Path, scale: int, extra: list[str]) -> dict:
     lines = [json.loads(line) for line in done.stdout if line.startswith("{")]
     _, status, usage = os.wait4(done.pid, 0)
     if status:
-        raise SystemExit(f"failed: {' '.join(command)}")
+        msg = f"failed: {' '.join(command)}"
+        raise SystemExit(msg)
     whole = time.perf_counter() - began
     moving = [line for line in lines if line.get("frames") and "seconds" in line]
     first, last = moving[0], moving[-1]

@@ -34,7 +34,7 @@ from vsr.types import ColorSpec, Frame, PixelFormat
 
 SIZES = {"180p": (320, 180), "360p": (640, 360), "480p": (854, 480), "720p": (1280, 720)}
 SIZES |= {"1080p": (1920, 1080)}
-FAST = dict(channels=1, features=32, convs=8, activation="relu")
+FAST = {"channels": 1, "features": 32, "convs": 8, "activation": "relu"}
 NETWORKS = {
     "vsr-fast x2": (COMPACT, CompactConfig(scale=2, **FAST)),
     "vsr-fast x4": (COMPACT, CompactConfig(scale=4, **FAST)),

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -18,6 +19,8 @@ from vsr.errors import (
     UsageError,
 )
 from vsr.metrics import psnr
+from vsr.planning import stored_size
+from vsr.types import ColorSpec, PixelFormat, VideoInfo
 
 VFR = [0, 10, 20, 41, 500, 501, 900, 1400]
 
@@ -126,7 +129,7 @@ def test_refusals_leave_nothing(film, tmp_path):
 def test_a_failure_in_the_middle_leaves_nothing_and_no_thread(film, tmp_path, monkeypatch):
     out = tmp_path / "out.mkv"
 
-    def stop(progress):
+    def stop(_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("vsr.jobs.time.perf_counter", iter(range(10_000)).__next__)
@@ -138,7 +141,10 @@ def test_a_failure_in_the_middle_leaves_nothing_and_no_thread(film, tmp_path, mo
 
 def test_hdr_is_named_once(tmp_path, caplog):
     source = media.clip(
-        tmp_path / "in.mkv", codec="libx265", fmt="yuv420p10le", color=(9, 9, 16),
+        tmp_path / "in.mkv",
+        codec="libx265",
+        fmt="yuv420p10le",
+        color=(9, 9, 16),
         options={"x265-params": "log-level=none"},
     )
     with caplog.at_level(logging.WARNING, "vsr"):
@@ -159,3 +165,18 @@ def test_no_frames_at_all_is_refused(tmp_path):
     bad.write_bytes(b"not a film at all" * 100)
     with pytest.raises(UnsupportedSourceError):
         quick(bad, tmp_path / "out.mkv")
+
+
+def test_sizes_are_meant_as_shown(tmp_path):
+    """A phone's upright film is stored lying; 96 rows are 96 rows on the screen."""
+    info = VideoInfo(
+        width=64,
+        height=48,
+        format=PixelFormat(family="yuv", chroma_w=1, chroma_h=1),
+        color=ColorSpec(),
+        time_base=Fraction(1, 25),
+        rotation=90,
+    )
+    job = vsr.UpscaleJob(source=tmp_path, target=tmp_path, height=128)
+    assert stored_size(job, info) == (128, 96)
+    assert stored_size(job, replace(info, rotation=0)) == (170, 128)

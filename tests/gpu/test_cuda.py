@@ -1,4 +1,4 @@
-"""The CUDA lane: equal pixels, no synchronisation, nothing lost when memory or precision runs out."""
+"""The CUDA lane: equal pixels, no synchronisation, nothing lost to memory or overflow."""
 
 import logging
 from fractions import Fraction

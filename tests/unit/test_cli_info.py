@@ -33,14 +33,14 @@ def film(tmp_path):
 
 @pytest.fixture
 def explained(monkeypatch):
-    """Replaces `jobs.explain`, and remembers the job."""
+    """Replaces `planning.explain`, and remembers the job."""
     seen = []
 
     def explain(job):
         seen.append(job)
         return (("size", "64x48 to 128x96", ""), ("encoder", "x264", "the default"))
 
-    monkeypatch.setattr("vsr.jobs.explain", explain)
+    monkeypatch.setattr("vsr.planning.explain", explain)
     return seen
 
 
@@ -74,7 +74,7 @@ def test_a_file_that_would_be_refused_is_still_shown(film, monkeypatch, capsys):
         msg = "webm cannot hold ffv1"
         raise UnsupportedSourceError(msg)
 
-    monkeypatch.setattr("vsr.jobs.explain", explain)
+    monkeypatch.setattr("vsr.planning.explain", explain)
     assert run(["info", str(film)]) == 0
     text = capsys.readouterr().out
     assert "64x48" in text

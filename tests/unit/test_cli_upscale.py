@@ -15,6 +15,7 @@ from vsr.cli.main import run
 from vsr.errors import EncoderError, SinkExistsError
 from vsr.io.av_source import SourceOptions
 from vsr.io.plan import SinkOptions
+from vsr.planning import UpscaleJob
 from vsr.types import Progress
 
 
@@ -88,7 +89,7 @@ def job(pretender, folder):  # noqa: ARG001 - the folder must be there
 
 def test_defaults(job):
     made = job("-s", "2")
-    assert made == jobs.UpscaleJob(
+    assert made == UpscaleJob(
         source=Path("a.mp4"),
         target=Path("a_x2.mkv"),
         scale=Fraction(2),

@@ -65,7 +65,7 @@ def command(**values: Any) -> None:
 
 def _plan(values: Mapping[str, Any], source: naming.Source) -> Plan:
     """Asks the job; a file that would be refused still has its streams shown."""
-    from vsr.jobs import explain  # noqa: PLC0415 - torch comes with it
+    from vsr.planning import explain  # noqa: PLC0415 - torch comes with it
 
     chosen = naming.Naming(
         output=values["output"],

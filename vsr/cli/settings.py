@@ -12,7 +12,7 @@ from vsr.errors import UsageError
 if TYPE_CHECKING:
     from vsr.io.av_source import SourceOptions
     from vsr.io.plan import SinkOptions
-    from vsr.jobs import UpscaleJob
+    from vsr.planning import UpscaleJob
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def wanted_size(values: Mapping[str, Any]) -> Size:
     size: Size | None = values["size"]
     width, height = values["width"], values["height"]
     if size is None and width is None and height is None:
-        from vsr.jobs import own_scale  # noqa: PLC0415 - only where no size is given
+        from vsr.planning import own_scale  # noqa: PLC0415 - only where no size is given
 
         scale = own_scale(values["model"], _model_path(values))
         return Size(text=f"x{scale}", scale=Fraction(scale))
@@ -50,7 +50,7 @@ def job_from(values: Mapping[str, Any], source: Path | str, target: Path) -> "Up
     Raises:
         UsageError: Options that contradict each other.
     """
-    from vsr.jobs import UpscaleJob  # noqa: PLC0415 - only when a job is made
+    from vsr.planning import UpscaleJob  # noqa: PLC0415 - only when a job is made
 
     size = wanted_size(values)
     if values["pre_pad"]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from vsr.cli import console, door, naming
+from vsr.cli.allocator import keep_freed_memory
 from vsr.cli.base import Argument, Command, Option
 from vsr.cli.download import fetch_for
 from vsr.cli.options import job_options
@@ -19,7 +20,7 @@ from vsr.cli.signals import Stop
 from vsr.errors import CancelledError
 
 if TYPE_CHECKING:
-    from vsr.jobs import UpscaleJob
+    from vsr.planning import UpscaleJob
     from vsr.types import Progress
 
 _EXAMPLES = (
@@ -91,6 +92,7 @@ def _progress_option() -> click.Parameter:
 @click.pass_context
 def command(ctx: click.Context, /, **values: Any) -> None:
     """Upscale videos; sound, subtitles, times and colour stay as they are."""
+    keep_freed_memory()
     sources = _sources(ctx, values)
     targets = _naming(values).targets(sources)
     template = job_from(values, sources[0], targets[0])

@@ -36,11 +36,17 @@ _log = logging.getLogger(__name__)
 _BUFFER: Final = 1 << 20
 _PRIMING: Final = Fraction(1, 5)
 """Audio that starts at most so many seconds before zero is an encoder's run-up, which players
-discard.
+discard; more than that only where the source marks it so.
 """
 _TIMESCALE: Final = 10_000
 """FFmpeg's mov muxer doubles a track's time scale until it is at least this."""
 _WORDY: Final = 1 << 31
+_LOST: Final = {
+    "A53_CC": "closed captions inside the picture are not carried over",
+    "DYNAMIC_HDR_PLUS": "HDR10+ metadata is not carried over; static HDR10 metadata is",
+    "DOVI_RPU_BUFFER": "Dolby Vision metadata is not carried over; the picture below it is",
+}
+"""What is said once of payloads that no encoder here takes."""
 
 
 class AvSink:
@@ -49,7 +55,7 @@ class AvSink:
     Args:
         plan: From `plan_output`.
         picture: Of the output, as given to `plan_output`; rotation 0 if it was baked.
-        source: Where the other streams come from.
+        source: Where the other streams come from; an address only if the plan's options allow.
         trim: Start and end of the wanted part, in the source's own seconds.
         threads: Of the encoder; its own choice if None.
 
@@ -62,7 +68,7 @@ class AvSink:
         self,
         plan: OutputPlan,
         picture: VideoInfo,
-        source: Path | None,
+        source: Path | str | None,
         *,
         trim: Trim = (None, None),
         threads: int | None = None,
@@ -73,14 +79,16 @@ class AvSink:
         self._written = self._muxed = 0
         self._durations: dict[int, int] = {}
         self._extras: dict[int, matroska.TrackExtras] = {}
-        self._side_data_seen = False
+        self._lost: set[str] = set()
         self._output: OutputContainer | None = None
         self._video: VideoStream | None = None
         self._file = PartialFile(plan.path, overwrite=plan.options.overwrite)
         self._remuxer: Remuxer | None = None
         try:
             if source is not None:
-                self._remuxer = Remuxer(source, plan.streams, trim)
+                self._remuxer = Remuxer(
+                    source, plan.streams, trim, allow_url=plan.options.allow_url
+                )
         except BaseException:
             self.abort()
             raise
@@ -103,9 +111,9 @@ class AvSink:
         if got != want:
             msg = f"frame {self._written} is {got}, the output was opened for {want}"
             raise SinkError(msg)
-        if "A53_CC" in frame.side_data and not self._side_data_seen:
-            self._side_data_seen = True
-            _log.warning("closed captions inside the picture are not carried over")
+        for kind in frame.side_data.keys() & _LOST.keys() - self._lost:
+            self._lost.add(kind)
+            _log.warning("%s", _LOST[kind])
 
     # ---- opening
 
@@ -203,7 +211,8 @@ class AvSink:
     def _common_shift(self, first: Fraction, times: dict[int, Fraction]) -> Fraction:
         """By how much all streams move so that none begins before zero; usually 0."""
         audio = {plan.index for plan in self._plan.streams if plan.kind == "audio"}
-        run_ups = {i for i, time in times.items() if i in audio and time >= -_PRIMING}
+        marked = self._remuxer.run_ups if self._remuxer else set()
+        run_ups = {i for i in audio & times.keys() if times[i] >= -_PRIMING or i in marked}
         if min([first, *(time for i, time in times.items() if i not in run_ups)]) >= 0:
             return Fraction(0)
         earliest = min([first, *times.values()])

@@ -38,8 +38,8 @@ from vsr.types import ColorSpec, Frame, PixelFormat, VideoInfo
 
 _log = logging.getLogger(__name__)
 
-_KEPT: Final = ("A53_CC", "DYNAMIC_HDR_PLUS")
-"""Side data that belongs to single pictures and stays true when they are enlarged."""
+_KEPT: Final = ("A53_CC", "DYNAMIC_HDR_PLUS", "DOVI_RPU_BUFFER")
+"""Side data that belongs to single pictures, and whose loss the writer must speak of."""
 _SEEK_FROM: Final = 5
 """Seconds of `start` from which seeking beats decoding."""
 _MARGINS: Final = (1, 10, 60)
@@ -218,7 +218,7 @@ class AvSource:
 
     def _read_info(self, kept: Orientation) -> VideoInfo:
         stream, context = self._decoder.stream, self._decoder.context
-        color = read_color(context, self._head)
+        color = read_color(context, self._head, self._decoder.stream.codec_context)
         shown = self._picture(self._head, _Facts(self.first_pts, 0, color))
         rate = frame_rate(stream)
         return VideoInfo(
@@ -351,7 +351,7 @@ class AvSource:
                 break
             changed = self._check_alike(frame, pts, warned=changed)
             kept += 1
-            color = read_color(self._decoder.context, frame)
+            color = read_color(self._decoder.context, frame, self._decoder.stream.codec_context)
             yield frame, _Facts(pts, frame.duration or 0, color, _side_data(frame))
         if not kept:
             msg = f"{self.path} has no frame in the excerpt asked for; it ends at {float(at):.3f} s"

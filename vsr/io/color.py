@@ -120,12 +120,17 @@ def range_name(full_range: bool | None) -> str:
     return {None: "unknown", False: "tv", True: "pc"}[full_range]
 
 
-def read_color(context: VideoCodecContext | None, frame: av.VideoFrame | None = None) -> ColorSpec:
+def read_color(
+    context: VideoCodecContext | None,
+    frame: av.VideoFrame | None = None,
+    container: VideoCodecContext | None = None,
+) -> ColorSpec:
     """Reads colour tags; those of the frame win, the stream's fill what the frame leaves open.
 
     Args:
-        context: The stream's codec context.
+        context: The decoder's.
         frame: A decoded frame.
+        container: The stream's own context, where another decoder is used: libvpx forgets tags.
     """
     specs = []
     if frame is not None:
@@ -139,17 +144,18 @@ def read_color(context: VideoCodecContext | None, frame: av.VideoFrame | None = 
                 frame.chroma_location,
             )
         )
-    if context is not None:
-        specs.append(
-            _spec(
-                context.pix_fmt or "",
-                context.colorspace,
-                context.color_primaries,
-                context.color_trc,
-                context.color_range,
-                context.chroma_sample_location,
-            )
+    specs += [
+        _spec(
+            source.pix_fmt or "",
+            source.colorspace,
+            source.color_primaries,
+            source.color_trc,
+            source.color_range,
+            source.chroma_sample_location,
         )
+        for source in (context, container)
+        if source is not None
+    ]
     return _first_tagged(specs, has_rgb=frame is not None and frame.format.is_rgb)
 
 

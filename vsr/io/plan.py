@@ -9,21 +9,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Final, Literal
 
 import av
 from av.stream import Disposition, Stream
 
-from vsr.errors import ContainerError, EncoderError
+from vsr.errors import ContainerError, EncoderError, UnsupportedSourceError
 from vsr.io import encoders
 from vsr.io.atomic import check_target
 from vsr.io.containers import Container, container_of
 from vsr.io.encoders import Encoder, Quality
-from vsr.io.open import open_input
+from vsr.io.open import is_url, open_input
 from vsr.io.streams import choose_video
 from vsr.types import ColorSpec, PixelFormat, VideoInfo
 
 _log = logging.getLogger(__name__)
+
+_DOVI_PROFILE: Final = 2
+_DOVI_COMPATIBILITY: Final = 7
+"""Places in FFmpeg's AVDOVIDecoderConfigurationRecord, all of whose fields are single bytes."""
 
 type Action = Literal["encode", "copy", "convert", "transcode", "attach", "drop"]
 
@@ -45,6 +49,7 @@ class SinkOptions:
         fragmented: Write a fragmented mp4, playable while it grows.
         faststart: Put the index of an mp4 in front.
         container: FFmpeg's name of the container; by the suffix of the file if None.
+        allow_url: Whether the source of the other streams may be an address.
     """
 
     encoder: str = "auto"
@@ -59,6 +64,7 @@ class SinkOptions:
     fragmented: bool = False
     faststart: bool = True
     container: str | None = None
+    allow_url: bool = False
 
     @property
     def quality(self) -> Quality:
@@ -117,7 +123,7 @@ class OutputPlan:
 def plan_output(
     path: Path,
     picture: VideoInfo,
-    source: Path | None,
+    source: Path | str | None,
     options: SinkOptions,
     *,
     video: int | None = None,
@@ -128,7 +134,8 @@ def plan_output(
         path: Of the output.
         picture: Of the output: its size, and the source's format, resolved colour, times, rotation
             and HDR metadata.
-        source: Where the other streams come from; None if there are none.
+        source: Where the other streams come from, an address if the options allow; None if there
+            are none.
         options: What the user asked.
         video: Index of the source's stream that is upscaled; the one `open_source` chooses if None.
 
@@ -139,8 +146,9 @@ def plan_output(
         SourceError: The source cannot be read.
     """
     container = container_of(path, options.container)
-    check_target(path, overwrite=options.overwrite, source=source)
-    encoder = encoders.choose(options.encoder, container.name)
+    local = None if source is None or is_url(source) else Path(source)
+    check_target(path, overwrite=options.overwrite, source=local)
+    encoder = encoders.choose(options.encoder, container.name, picture.format)
     form = _choose_format(picture, encoder, options)
     color = _encoded_color(picture.color, picture.format, form)
     encoders.open_context(encoder, replace(picture, format=form, color=color), options.quality)
@@ -208,10 +216,11 @@ def is_cover(stream: Stream) -> bool:
 
 
 def _plan_streams(
-    source: Path, video: int | None, container: Container, options: SinkOptions
+    source: Path | str, video: int | None, container: Container, options: SinkOptions
 ) -> tuple[StreamPlan, ...]:
-    with open_input(source) as file:
+    with open_input(source, allow_url=options.allow_url) as file:
         chosen = choose_video(file, str(source), video)
+        _refuse_undecodable_color(source, chosen)
         return tuple(
             _plan_stream(stream, container, options, chapters=bool(file.chapters()))
             if stream.index != chosen.index
@@ -220,6 +229,18 @@ def _plan_streams(
             )
             for stream in file.streams
         )
+
+
+def _refuse_undecodable_color(source: Path | str, stream: Stream) -> None:
+    """Refuses pictures whose colours only the metadata that gets lost could explain."""
+    context = stream.codec_context
+    config = context.coded_side_data.get("dovi_conf", b"") if context is not None else b""
+    if len(config) > _DOVI_COMPATIBILITY and config[_DOVI_COMPATIBILITY] == 0:
+        msg = (
+            f"{source} is Dolby Vision profile {config[_DOVI_PROFILE]} without an HDR10, HLG or "
+            "SDR base, so its colours would be lost: convert it first, as with FFmpeg's libplacebo"
+        )
+        raise UnsupportedSourceError(msg)
 
 
 def _plan_stream(

@@ -58,16 +58,24 @@ class Remuxer:
     """The other streams of a source.
 
     Args:
-        source: The file.
+        source: The file, or an address if `allow_url`.
         plans: What becomes of each of its streams.
         trim: Which part of it is wanted.
+        allow_url: Whether addresses may be opened.
     """
 
-    def __init__(self, source: Path, plans: tuple[StreamPlan, ...], trim: Trim) -> None:
-        self._source = source
+    def __init__(
+        self,
+        source: Path | str,
+        plans: tuple[StreamPlan, ...],
+        trim: Trim,
+        *,
+        allow_url: bool = False,
+    ) -> None:
+        self._source, self._allow_url = source, allow_url
         self._plans = plans
         self._start, self._end = trim
-        self._input: InputContainer = open_input(source)
+        self._input: InputContainer = open_input(source, allow_url=allow_url)
         self._tracks: dict[int, Track] = {}
         self._shift = Fraction(0)
         wanted = {plan.index for plan in plans if plan.action in ("copy", "convert", "transcode")}
@@ -76,6 +84,7 @@ class Remuxer:
             if stream.index not in wanted:
                 stream.discard = Discard.all
         self._opened: set[int] = set()
+        self.run_ups: set[int] = set()
         self._queue: deque[AnyPacket] = deque()
         self._packets = self._demuxed()
 
@@ -97,7 +106,10 @@ class Remuxer:
         return self._input
 
     def first_times(self) -> dict[int, Fraction]:
-        """When each stream begins, in seconds, for those that do so near the start of the file."""
+        """When each stream begins, in seconds, for those that do so near the start of the file.
+
+        `run_ups` are then the streams whose first packets players decode and do not play.
+        """
         times: dict[int, Fraction] = {}
         awaited = {s.index for s in self._wanted if s.type != "subtitle" and not is_cover(s)}
         size = 0
@@ -108,6 +120,8 @@ class Remuxer:
             ticks = packet.pts if packet.pts is not None else packet.dts
             if ticks is not None and not is_cover(packet.stream):
                 time = ticks * tick_of(packet.stream)
+                if index not in times and packet.is_discard:
+                    self.run_ups.add(index)
                 times[index] = min(times.get(index, time), time)
             awaited.discard(index)
             if not awaited or len(self._queue) >= _PEEK_PACKETS or size >= _PEEK_BYTES:
@@ -163,7 +177,7 @@ class Remuxer:
 
     def _picture(self, source: Stream) -> bytes:
         """An attached picture; from the file opened anew, so as not to move our own position."""
-        with open_input(self._source) as file:
+        with open_input(self._source, allow_url=self._allow_url) as file:
             for packet in file.demux(file.streams[source.index]):
                 if packet.size:
                     return bytes(packet)

@@ -9,6 +9,7 @@ in `_match`.
 import importlib
 import os
 import pkgutil
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import cache
 from typing import Final, cast
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 _FIRST: Final = ("x264", "x265", "svtav1", "vp9", "ffv1", "prores")
+_AUTO: Final = ("h264_nvenc", "x264", "x265", "vp9", "prores")
 _PROBE: Final = (256, 256)
 """Above the smallest size of every hardware encoder."""
 
@@ -90,20 +92,23 @@ def available(encoder: Encoder) -> bool:
     return True
 
 
-def choose(name: str, container: str) -> Encoder:
+def choose(name: str, container: str, picture: PixelFormat | None = None) -> Encoder:
     """Resolves an encoder's name for a container.
 
     Args:
         name: Any name that `get` knows, or `auto`: NVENC's H.264 where a device offers it, else
-            x264; VP9 where the container holds no H.264 (WebM).
+            x264; VP9 where the container holds no H.264 (WebM). But what keeps more of the picture
+            wins: x265 beyond 10 bits, and for a film with alpha VP9 or ProRes, where the container
+            holds them.
         container: FFmpeg's name of the muxer.
+        picture: Format of the picture to encode.
 
     Raises:
         EncoderError: Unknown, missing on this machine, or not for this container.
     """
     if name == "auto":
-        fitting = ("h264_nvenc", "x264", "vp9")
-        return next(e for e in map(get, fitting) if container in e.containers and available(e))
+        fitting = (e for e in map(get, _AUTO) if container in e.containers and available(e))
+        return next(fitting) if picture is None else _keeping_most(picture, fitting)
     encoder = get(name)
     if container not in encoder.containers:
         listed = ", ".join(encoder.containers)
@@ -113,6 +118,24 @@ def choose(name: str, container: str) -> Encoder:
         msg = f"{encoder.id} does not work on this machine; use -c auto or another encoder"
         raise EncoderError(msg)
     return encoder
+
+
+def _keeping_most(picture: PixelFormat, fitting: Iterable[Encoder]) -> Encoder:
+    """The first that loses nothing, else the first that loses least; nothing later is tried."""
+    best: tuple[tuple[int, int, int], Encoder] | None = None
+    for encoder in fitting:
+        form = match_format(picture, encoder, *_PROBE)
+        # of palettes and pictures, all of which have alpha, ordinary films are expected
+        alpha = picture.alpha and picture.family == "yuv" and not form.alpha
+        cost = (int(alpha), max(0, picture.bits - form.bits), len(losses(picture, form)))
+        if best is None or cost < best[0]:
+            best = cost, encoder
+        if not any(cost):
+            break
+    if best is None:
+        msg = "no encoder of this FFmpeg works here; reinstall PyAV"
+        raise EncoderError(msg)
+    return best[1]
 
 
 def native_format(encoder: Encoder, form: PixelFormat) -> str:
