@@ -7,6 +7,9 @@ The network is a `compact` one on luma. While it trains, every 3×3 convolution 
 SESR, Bhardwaj et al. 2022, arXiv:2103.09404); the product is taken on the weights, so a step costs
 no more, and the plain convolution is what gets stored. Loss L1, then L2, Adam, cosine schedule,
 exponential moving average.
+
+With `--teacher`, the targets are drawn towards the mean that earlier networks give over the eight
+symmetries of the square: it is nearer to the truth than any of them alone, and a steadier guide.
 """
 
 import argparse
@@ -22,6 +25,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -66,6 +70,56 @@ def collapse(network: Compact) -> dict[str, Tensor]:
             state[f"body.{index}.weight"] = layer.weight().detach().clone()
             state[f"body.{index}.bias"] = layer.bias.detach().clone()
     return state
+
+
+def loaded(path: Path) -> Compact:
+    """A stored network with its header's configuration."""
+    with safe_open(path, "pt") as file:
+        config = CompactConfig(**json.loads(file.metadata()["config"]))
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    network = Compact(config).eval()
+    network.load_state_dict(state)
+    return network.to(memory_format=torch.channels_last)
+
+
+class Taught:
+    """Crops whose targets lie between the truth and the teachers' mean over eight symmetries."""
+
+    def __init__(
+        self, sampler: "Sampler", teachers: list[Compact], share: float, count: int, patch: int
+    ) -> None:
+        self.random = sampler.random
+        self.lows, self.highs = [], []
+        for _ in range(count // 32):
+            low, high = sampler.batch(32, patch)
+            taught = mean_over_symmetries(teachers, low)
+            self.lows.append(low)
+            self.highs.append(torch.lerp(high, taught, share))
+        self.lows, self.highs = torch.cat(self.lows), torch.cat(self.highs)
+
+    def batch(self, count: int, _: int) -> tuple[Tensor, Tensor]:
+        index = torch.from_numpy(self.random.integers(len(self.lows), size=count))
+        turns, flip = int(self.random.integers(4)), bool(self.random.integers(2))
+        chosen = (torch.rot90(x[index], turns, (2, 3)) for x in (self.lows, self.highs))
+        low, high = (x.flip(3) if flip else x for x in chosen)
+        return low, high
+
+
+@torch.inference_mode()
+def mean_over_symmetries(teachers: list[Compact], low: Tensor) -> Tensor:
+    total = torch.zeros(())
+    for teacher in teachers:
+        for turns in range(4):
+            for flip in (False, True):
+                view = torch.rot90(low, turns, (2, 3))
+                view = (view.flip(3) if flip else view).contiguous(
+                    memory_format=torch.channels_last
+                )
+                with torch.autocast("cpu", torch.bfloat16):
+                    detail = F.pixel_shuffle(teacher.body(view).float(), teacher.scale)
+                y = detail + F.interpolate(view, scale_factor=teacher.scale, mode="nearest")
+                total = total + torch.rot90(y.flip(3) if flip else y, -turns, (2, 3))
+    return total / (8 * len(teachers))
 
 
 def overparametrise(config: CompactConfig) -> Compact:
@@ -184,6 +238,9 @@ def train(arguments: argparse.Namespace) -> None:
         arguments.scale,
         arguments.seed,
     )
+    if arguments.teacher:
+        teachers = [loaded(path) for path in arguments.teacher]
+        sampler = Taught(sampler, teachers, arguments.share, arguments.crops, arguments.patch)
     optimiser = torch.optim.Adam(network.parameters(), arguments.rate, betas=(0.9, 0.99))
     start, deadline = time.monotonic(), time.monotonic() + 60 * arguments.minutes
     step, progress, total = 0, 0.0, 0.0
@@ -244,7 +301,7 @@ def store(
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     torch.save(average, arguments.out.with_suffix(".train.pth"))
     recipe = {
-        k: str(v) for k, v in vars(arguments).items() if k not in ("images", "out", "resume")
+        k: str(v) for k, v in vars(arguments).items() if k not in ("images", "out", "resume", "teacher")
     } | {
         "steps": step,
         "data_sha256": arguments.data_sha256,
@@ -266,6 +323,9 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True, help="folder of training images")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--resume", type=Path, help="a .train.pth of an earlier run to start from")
+    parser.add_argument("--teacher", type=Path, nargs="*", help="stored networks to learn from")
+    parser.add_argument("--share", type=float, default=0.7, help="of the teachers in the target")
+    parser.add_argument("--crops", type=int, default=6000, help="crops that the teachers prepare")
     parser.add_argument("--scale", type=int, choices=(2, 3, 4), required=True)
     parser.add_argument("--features", type=int, default=32)
     parser.add_argument("--convs", type=int, default=6)

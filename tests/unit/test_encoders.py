@@ -76,6 +76,8 @@ def test_auto_takes_what_the_container_holds() -> None:
         ("yuva420p", "matroska", "vp9"),
         ("yuva444p", "matroska", "prores"),
         ("yuva420p10le", "mov", "prores"),
+        ("yuva420p", "mp4", "x264"),
+        ("gbrap", "matroska", "x264"),
     ):
         assert encoders.choose("auto", container, named(source)).id == kept, source
     with pytest.raises(EncoderError, match="x264 does not go into webm; use one of"):

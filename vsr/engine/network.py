@@ -49,6 +49,8 @@ def _prepared(module: nn.Module, device: torch.device, precision: Precision) -> 
         return fuse(network)
     if precision == "bf16":
         _cast_inputs(network)
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()  # lanes compute on streams of their own
     return network
 
 

@@ -123,7 +123,7 @@ MP4: Final = Container(
     audio=_set(
         f"aac ac3 alac dts eac3 flac mp2 mp3 mp4als opus truehd vorbis evrc qcelp {_PCM_MP4}"
     ),
-    subtitles=_set("mov_text dvd_subtitle ttml"),
+    subtitles=_set("mov_text ttml"),
     video=_set(
         "av1 dirac ffv1 h264 hevc jpeg2000 mjpeg mpeg1video mpeg2video mpeg4 png vc1 vp9 vvc"
     ),

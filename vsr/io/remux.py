@@ -50,7 +50,14 @@ _MIMES: Final = {
     "bmp": "image/bmp",
 }
 _STALE: Final = ("duration", "encoder", "vendor_id")
-_STALE_PICTURE: Final = ("bps", "number_of_", "_statistics", "source_id", "variant_bitrate")
+_STALE_PICTURE: Final = (
+    "bps",
+    "number_of_",
+    "_statistics",
+    "source_id",
+    "variant_bitrate",
+    "alpha_mode",
+)
 _STALE_FILE: Final = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration")
 
 

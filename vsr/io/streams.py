@@ -27,6 +27,9 @@ def is_picture(stream: VideoStream) -> bool:
 def choose_video(container: InputContainer, name: str, index: int | None = None) -> VideoStream:
     """Finds the video to process: not a cover, flagged default, else the largest picture.
 
+    Of several that are flagged, as in most mp4, the first is taken, as mpv and browsers do; the
+    ffmpeg tool would take the largest.
+
     Args:
         container: The opened file.
         name: Of the file, for messages.
@@ -64,7 +67,8 @@ def _area(stream: VideoStream) -> int:
 
 def has_alpha_layer(stream: VideoStream) -> bool:
     """Whether a VP8 or VP9 stream carries alpha as a second bitstream."""
-    return stream.codec_context.name in _WITH_ALPHA and stream.metadata.get("alpha_mode") == "1"
+    tagged = any(k.lower() == "alpha_mode" and v == "1" for k, v in stream.metadata.items())
+    return stream.codec_context.name in _WITH_ALPHA and tagged
 
 
 def _other_decoder(

@@ -221,7 +221,7 @@ class AudioTrack:
         options = {"flags": "+bitexact"}
         self.output = cast("AudioStream", container.add_stream(codec, rate=rate, options=options))
         self._encoder = self.output.codec_context
-        self._encoder.layout = self._decoder.layout.name
+        self._encoder.layout = _layout(self._decoder)
         self._encoder.open(strict=False)
         self._resampler = AudioResampler(
             self._encoder.format.name,
@@ -233,23 +233,36 @@ class AudioTrack:
     def feed(self, packet: AnyPacket) -> Iterator[AnyPacket]:
         """Takes a packet of the source and gives those that can be muxed now."""
         for frame in self._decoder.decode(packet):
-            for piece in self._resampler.resample(frame):
-                yield from self._encoded(piece)
+            yield from self._resampled(frame)
 
     def flush(self) -> Iterator[AnyPacket]:
         """Gives what is left after the last packet."""
         for frame in self._decoder.decode(None):
-            for piece in self._resampler.resample(frame):
-                yield from self._encoded(piece)
+            yield from self._resampled(frame)
         for piece in self._resampler.resample(None):
             yield from self._encoded(piece)
         yield from self.output.encode(None)
+
+    def _resampled(self, frame: av.AudioFrame) -> Iterator[AnyPacket]:
+        # in ticks as coarse as AVI's, the pieces of one frame would begin at the same time
+        tick = fraction(frame.time_base) if frame.time_base is not None else None
+        if frame.pts is not None and tick is not None:
+            frame.pts = round(frame.pts * tick * frame.sample_rate)
+            frame.time_base = Fraction(1, frame.sample_rate)
+        for piece in self._resampler.resample(frame):
+            yield from self._encoded(piece)
 
     def _encoded(self, piece: av.AudioFrame) -> Iterator[AnyPacket]:
         if piece.pts is not None and piece.time_base is not None:
             tick = fraction(piece.time_base) or Fraction(1, piece.sample_rate)
             piece.pts += round(self._shift / tick)
         yield from self.output.encode(piece)
+
+
+def _layout(decoder: AudioCodecContext) -> str:
+    """The channels' places; the usual ones where AVI and WAV tell only how many there are."""
+    name, count = decoder.layout.name, decoder.layout.nb_channels
+    return av.AudioLayout(f"{count}c").name if name == f"{count} channels" else name
 
 
 def _rate(codec: str, wanted: int) -> int:

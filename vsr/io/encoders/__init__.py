@@ -10,6 +10,7 @@ import importlib
 import os
 import pkgutil
 from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from typing import Final, cast
@@ -107,7 +108,8 @@ def choose(name: str, container: str, picture: PixelFormat | None = None) -> Enc
         EncoderError: Unknown, missing on this machine, or not for this container.
     """
     if name == "auto":
-        fitting = (e for e in map(get, _AUTO) if container in e.containers and available(e))
+        working = (e for e in map(get, _AUTO) if container in e.containers and available(e))
+        fitting = (encoder.within(container) for encoder in working)
         return next(fitting) if picture is None else _keeping_most(picture, fitting)
     encoder = get(name)
     if container not in encoder.containers:
@@ -117,17 +119,21 @@ def choose(name: str, container: str, picture: PixelFormat | None = None) -> Enc
     if not available(encoder):
         msg = f"{encoder.id} does not work on this machine; use -c auto or another encoder"
         raise EncoderError(msg)
-    return encoder
+    return encoder.within(container)
 
 
 def _keeping_most(picture: PixelFormat, fitting: Iterable[Encoder]) -> Encoder:
     """The first that loses nothing, else the first that loses least; nothing later is tried."""
+    if picture.family != "yuv":  # palettes and PNG have alpha as a rule, and mostly without use
+        picture = replace(picture, alpha=False)
     best: tuple[tuple[int, int, int], Encoder] | None = None
     for encoder in fitting:
         form = match_format(picture, encoder, *_PROBE)
-        # of palettes and pictures, all of which have alpha, ordinary films are expected
-        alpha = picture.alpha and picture.family == "yuv" and not form.alpha
-        cost = (int(alpha), max(0, picture.bits - form.bits), len(losses(picture, form)))
+        cost = (
+            picture.alpha - form.alpha,
+            max(0, picture.bits - form.bits),
+            len(losses(picture, form)),
+        )
         if best is None or cost < best[0]:
             best = cost, encoder
         if not any(cost):

@@ -1,9 +1,9 @@
 """What an encoder's specification says; the other files each hold one, named `ENCODER`."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Self
 
 from vsr.errors import EncoderError
 from vsr.types import PixelFormat, VideoInfo
@@ -53,6 +53,7 @@ class Encoder:
         native: FFmpeg formats that the encoder wants in place of our planar ones; same samples,
             other order.
         tag: Four-character code per muxer, where FFmpeg's default plays in fewer places.
+        alpha_in: Muxers that hold its alpha, where that is a second stream; None if all do.
         carries: What its bitstream says by itself: `hdr`, `sar`.
     """
 
@@ -67,7 +68,14 @@ class Encoder:
     even: bool = False
     native: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     tag: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    alpha_in: tuple[str, ...] | None = None
     carries: frozenset[str] = frozenset()
+
+    def within(self, container: str) -> Self:
+        """The same with those formats only of which a muxer loses nothing."""
+        if self.alpha_in is None or container in self.alpha_in:
+            return self
+        return replace(self, formats=tuple(form for form in self.formats if not form.alpha))
 
     def settings(self, quality: Quality, picture: VideoInfo) -> dict[str, str]:
         """All FFmpeg options for this picture, the user's own last.

@@ -32,5 +32,6 @@ ENCODER = Encoder(
     ),
     options=_options,
     crf=Scale(default=22, low=0, high=63),
+    alpha_in=("matroska", "webm"),
     presets=tuple(str(number) for number in range(9)),
 )
