@@ -301,7 +301,9 @@ def store(
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     torch.save(average, arguments.out.with_suffix(".train.pth"))
     recipe = {
-        k: str(v) for k, v in vars(arguments).items() if k not in ("images", "out", "resume", "teacher")
+        k: str(v)
+        for k, v in vars(arguments).items()
+        if k not in ("images", "out", "resume", "teacher")
     } | {
         "steps": step,
         "data_sha256": arguments.data_sha256,

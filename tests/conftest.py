@@ -5,6 +5,7 @@ cannot silently leave out what it should run.
 """
 
 import importlib.util
+import logging
 import os
 import random
 import shutil
@@ -80,6 +81,16 @@ def _seeds() -> None:
     random.seed(0)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _logger() -> Iterator[None]:
+    """A command line that was run in this process leaves its logging settings behind."""
+    logger = logging.getLogger("vsr")
+    kept = logger.level, logger.propagate, list(logger.handlers)
+    yield
+    logger.setLevel(kept[0])
+    logger.propagate, logger.handlers[:] = kept[1], kept[2]
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from vsr.io.av_source import AvSource, SourceOptions, open_source
 from vsr.io.color import matrix_name
 from vsr.io.formats import ffmpeg_name
 from vsr.io.image_sink import ImageSink, is_image
+from vsr.io.open import is_url
 from vsr.io.plan import OutputPlan, SinkOptions, plan_output
 from vsr.models.catalog import find
 from vsr.types import UNSPECIFIED, ColorSpec, VideoInfo
@@ -25,7 +26,8 @@ class UpscaleJob:
     """What to upscale, how, and where to.
 
     Attributes:
-        source: A file with a video stream, or a still picture.
+        source: A file with a video stream, or a still picture; an address as a text, where
+            `options.allow_url` says that addresses may be opened.
         target: The file to write; its suffix chooses the container.
         scale: Output pixels per input pixel along each axis; any positive number up to 16. The
             model's own if neither this nor a width or height is given.
@@ -46,7 +48,7 @@ class UpscaleJob:
         offline: Never download.
     """
 
-    source: Path
+    source: Path | str
     target: Path
     scale: float | Fraction | None = None
     width: int | None = None
@@ -173,10 +175,12 @@ def _plan(job: UpscaleJob, source: AvSource) -> Prepared:
     plan: OutputPlan | ImageSink
     if is_image(job.target):
         overwrite = job.sink.overwrite
-        plan = ImageSink(job.target, picture, source=job.source, overwrite=overwrite)
+        local = None if is_url(job.source) else Path(job.source)
+        plan = ImageSink(job.target, picture, source=local, overwrite=overwrite)
     else:
+        sink = replace(job.sink, allow_url=job.options.allow_url)
         video = source.stream_index
-        plan = plan_output(job.target, picture, job.source, job.sink, video=video)
+        plan = plan_output(job.target, picture, job.source, sink, video=video)
     return Prepared(source, color, plan, picture)
 
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from vsr.cli.values import Size
 from vsr.errors import UsageError
@@ -56,7 +56,7 @@ def job_from(values: Mapping[str, Any], source: Path | str, target: Path) -> "Up
     if values["pre_pad"]:
         _log.warning("--pre-pad has no effect: borders are handled exactly without it")
     return UpscaleJob(
-        source=cast("Path", source),
+        source=source,
         target=target,
         scale=size.scale,
         width=size.width,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -97,7 +97,7 @@ def command(ctx: click.Context, /, **values: Any) -> None:
     targets = _naming(values).targets(sources)
     template = job_from(values, sources[0], targets[0])
     jobs = [
-        replace(template, source=cast("Path", source), target=target)
+        replace(template, source=source, target=target)
         for source, target in zip(sources, targets, strict=True)
     ]
     _fetch_model(template)
@@ -121,7 +121,7 @@ def run_all(jobs: Sequence["UpscaleJob"], show: Reporter, stop: Stop) -> int:
     Raises:
         VsrError: The error of the only job, or the user's wish to stop.
     """
-    failures: dict[Path, int] = {}
+    failures: dict[Path | str, int] = {}
     for job in jobs:
         try:
             _run_one(job, show, stop)

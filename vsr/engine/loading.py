@@ -157,7 +157,7 @@ def describe_model(
     else:
         published = _nearest(DEFAULT_MODEL if name == "auto" else name, factor)
         origin = "embedded" if published.embedded else "downloaded once, then cached"
-        rows.append(("model", f"{published.name} x{published.scale}", origin))
+        rows.append(("model", published.name, origin))
         if published.embedded:
             spec = find_model(published.name, factor=factor).spec
     if spec is not None:
