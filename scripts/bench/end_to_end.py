@@ -65,12 +65,14 @@ def main() -> None:
     parser.add_argument("--clip", type=Path, default=Path("examples/clip.mkv"))
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--readme", action="store_true", help="put the table into README.md")
     arguments, extra = parser.parse_known_args()
     name = torch.cpu.get_capabilities().get("cpu_name") or "cpu"
     rows = []
     print(f"{name}, {os.cpu_count()} threads, torch {torch.__version__}\n")
-    print("| input | scale | steady fps | fps with start-up | bounded by | peak memory |")
-    print("|---|---|---|---|---|---|")
+    lines = ["| input | scale | steady fps | fps with start-up | bounded by | peak memory |"]
+    lines.append("|---|---|---|---|---|---|")
+    print("\n".join(lines))
     with tempfile.TemporaryDirectory() as folder:
         for size, scale in CASES:
             source = Path(folder) / f"{size[1]}.mkv"
@@ -78,16 +80,24 @@ def main() -> None:
                 looped(arguments.clip, source, size, arguments.frames)
             row = measure(source, Path(folder) / "out.mkv", scale, extra)
             rows.append({"input": f"{size[0]}×{size[1]}", "scale": scale} | row)
-            print(
+            lines.append(
                 f"| {size[0]}×{size[1]} | {scale} | {row['steady_fps']:.1f} | {row['fps']:.1f} | "
-                f"{row['bottleneck']} | {row['peak_mb']:.0f} MB |",
-                flush=True,
+                f"{row['bottleneck']} | {row['peak_mb']:.0f} MB |"
             )
+            print(lines[-1], flush=True)
     slug = "".join(c if c.isalnum() else "-" for c in name.lower())
     out = arguments.out or Path(__file__).parent / "results" / f"end_to_end-{slug}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     facts = {"processor": name, "threads": os.cpu_count(), "torch": torch.__version__}
     out.write_text(json.dumps(facts | {"rows": rows}, indent=1) + "\n")
+    if arguments.readme:
+        told = f"{name}, {os.cpu_count()} threads, torch {torch.__version__}:"
+        readme = Path(__file__).parents[2] / "README.md"
+        text = readme.read_text("utf-8")
+        head, _, rest = text.partition("<!-- speed -->")
+        _, mark, tail = rest.partition("<!-- /speed -->")
+        table = "\n".join([told, "", *lines])
+        readme.write_text(f"{head}<!-- speed -->\n{table}\n{mark}{tail}", "utf-8")
 
 
 if __name__ == "__main__":
