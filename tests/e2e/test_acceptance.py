@@ -64,13 +64,15 @@ FILES = [c for c in _cases() if not (c.get("folder") or c.get("model"))]
 MODELS = [c for c in _cases() if c.get("model")]
 
 
-@pytest.mark.parametrize("extension", ["mkv", "mp4"])
+@pytest.mark.parametrize(
+    ("extension", "model"), [("mkv", "bicubic"), ("mp4", "bicubic"), ("mkv", "auto")]
+)
 @pytest.mark.parametrize("case", FILES, ids=lambda c: c["file"])
-def test_file(case, extension, media, judge, tmp_path, capfd):
+def test_file(case, extension, model, media, judge, tmp_path, capfd):
     source = media / case["file"]
     output = tmp_path / ("out.png" if case.get("image") else f"out.{extension}")
     scale = str(case.get("scale", 2))
-    arguments = ["upscale", str(source), "-s", scale, "-o", str(output), "--model", "bicubic"]
+    arguments = ["upscale", str(source), "-s", scale, "-o", str(output), "--model", model]
     code = run(arguments)
     said = capfd.readouterr().err
     assert "Traceback" not in said
@@ -87,7 +89,8 @@ def test_file(case, extension, media, judge, tmp_path, capfd):
             assert not output.exists()
             return
     assert code == 0, said
-    result = judge(source, output, _options(case))
+    network = ["--net"] if model == "auto" else []
+    result = judge(source, output, _options(case) + network)
     assert result["ok"], json.dumps(
         {name: result["checks"].get(name) for name in result["fail"]}, default=str
     )
