@@ -3,8 +3,8 @@
     python scripts/bench/quality.py [--models bicubic lanczos vsr-fast] [--scales 2 3 4]
 
 As the papers do: low resolution by MATLAB's antialiased bicubic (the files of LR_bicubic), PSNR and
-SSIM on BT.601 luma of 8 bits, as many border pixels cropped as the scale is, gray pictures as gray,
-the mean over pictures. A run over everything is recorded with the machine in
+SSIM on the unrounded BT.601 luma of 8-bit results, as many border pixels cropped as the scale is,
+gray pictures as gray, the mean over pictures. A run over everything is recorded with the machine in
 scripts/bench/results/quality.json and in README.
 """
 
@@ -61,16 +61,12 @@ def pairs(folder: Path, scale: int) -> list[tuple[NDArray[np.uint8], NDArray[np.
     return found
 
 
-def judged(picture: NDArray[np.uint8] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """What papers compare, in whole steps: luma of RGB, but a gray picture itself, 0 to 255."""
-    return luma(picture) if picture.ndim == 3 else np.rint(picture.astype(np.float64))
-
-
-def enlarged(upscaler: vsr.Upscaler, low: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Upscales a picture, without rounding."""
+def enlarged(upscaler: vsr.Upscaler, low: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Upscales a picture as a program does that writes 8-bit pictures."""
     planes = low[None] if low.ndim == 2 else low.transpose(2, 0, 1)
     y = upscaler(torch.from_numpy(planes.astype(np.float32))[None] / 255)[0].double().numpy() * 255
-    return y[0] if low.ndim == 2 else y.transpose(1, 2, 0)
+    codes = np.rint(y).astype(np.uint8)
+    return codes[0] if low.ndim == 2 else codes.transpose(1, 2, 0)
 
 
 def score(model: str, folder: Path, scale: int) -> Score | None:
@@ -80,7 +76,7 @@ def score(model: str, folder: Path, scale: int) -> Score | None:
         return None
     results = []
     for low, high in pairs(folder, scale):
-        ours, truth = judged(enlarged(upscaler, low)), judged(high)
+        ours, truth = luma(enlarged(upscaler, low)), luma(high)
         results.append((psnr(ours, truth, scale), ssim(ours, truth, scale)))
     mean = np.mean(results, axis=0)
     return Score(round(float(mean[0]), 3), round(float(mean[1]), 4))
