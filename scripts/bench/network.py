@@ -42,7 +42,7 @@ NETWORKS = {
     "compact 64×32 x4": (COMPACT, CompactConfig(convs=32)),
     "RRDB-6 x4": (RRDB, RRDBConfig(blocks=6)),
     "RRDB-23 x4": (RRDB, RRDBConfig()),
-    "RRDB-23 x2": (RRDB, RRDBConfig(scale=2)),
+    "RRDB-23 x2": (RRDB, RRDBConfig(unshuffle=2)),
 }
 
 

@@ -41,7 +41,7 @@ def program(*arguments, **kwargs):
         [sys.executable, "-m", "vsr", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
         stdin=subprocess.DEVNULL,
         **kwargs,
@@ -71,7 +71,7 @@ def test_torch_is_not_imported(arguments):
         "print(code, sorted(heavy), file=sys.stderr)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stderr.strip() == "0 []"
 
@@ -216,7 +216,7 @@ def test_completion_completes_commands():
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert "upscale" in done.stdout

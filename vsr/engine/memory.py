@@ -10,15 +10,16 @@ from vsr.engine.stream import Settings
 from vsr.models._base import InputSpec
 from vsr.tiling import smallest_tile
 
-_PROBE = 64
+_PROBE = 16
 _BATCH_PIXELS = 1_000_000
 
 
 def activation_bytes(module: nn.Module, spec: InputSpec, precision: Precision) -> float:
     """Estimates the peak of live activations per input pixel.
 
-    Runs the network on the meta device, where shapes are computed but no numbers, and takes the
-    largest sum of a layer's inputs and outputs, doubled for what lives across layers.
+    Runs the network once on a tiny picture on the CPU (the meta device would import sympy and
+    triton, for seconds), and takes the largest sum of a layer's inputs and outputs, doubled for
+    what lives across layers.
 
     Args:
         module: Any device; not changed.
@@ -35,13 +36,13 @@ def activation_bytes(module: nn.Module, spec: InputSpec, precision: Precision) -
         tensors = [t for t in (*inputs, output) if isinstance(t, Tensor)]
         peak = max(peak, sum(t.numel() for t in tensors))
 
-    probe = copy.deepcopy(module).to("meta").eval()
+    probe = copy.deepcopy(module).to("cpu").eval()
     for layer in probe.modules():
         if next(layer.children(), None) is None:
             layer.register_forward_hook(measure)
     side = max(_PROBE, spec.minimum) + -max(_PROBE, spec.minimum) % spec.multiple_of
     with torch.inference_mode():
-        probe(torch.empty(1, spec.channels or 1, side, side, device="meta"))
+        probe(torch.zeros(1, spec.channels or 1, side, side))
     return 2 * peak * (4 if precision == "fp32" else 2) / side**2
 
 
