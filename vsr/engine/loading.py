@@ -21,7 +21,7 @@ from vsr.engine.tiled import Chained, Padded, Tiled
 from vsr.errors import UsageError
 from vsr.models import build
 from vsr.models._base import InputSpec
-from vsr.models.catalog import Published, find, variants
+from vsr.models.catalog import Published, find
 from vsr.models.interpolation import KERNELS, Interpolation
 from vsr.resample import Kernel, resize
 
@@ -86,7 +86,7 @@ def find_model(
     if is_interpolation(name):
         scale = max(1, math.ceil(factor))
         return Model(name, Interpolation(KERNELS[name], scale).spec, None, KERNELS[name])
-    published = _nearest(DEFAULT_MODEL if name == "auto" else name, factor)
+    published = find(DEFAULT_MODEL if name == "auto" else name, factor)
 
     def fetched(entry: Published) -> Path:
         return ensure(entry, offline=offline, confirm=confirm, progress=progress)
@@ -99,12 +99,6 @@ def find_model(
 def is_interpolation(name: str) -> bool:
     """Whether a model's name is that of a kernel."""
     return name in KERNELS
-
-
-def _nearest(name: str, factor: Fraction) -> Published:
-    """The variant of a name with the smallest sufficient scale, else the largest."""
-    family = sorted(variants(name), key=lambda entry: entry.scale)
-    return next((entry for entry in family if entry.scale >= factor), family[-1])
 
 
 def _loaded(name: str, path: Path, factor: Fraction) -> Model:
@@ -155,7 +149,7 @@ def describe_model(
     elif is_interpolation(name):
         return [*rows, ("model", name, "an interpolation without weights")]
     else:
-        published = _nearest(DEFAULT_MODEL if name == "auto" else name, factor)
+        published = find(DEFAULT_MODEL if name == "auto" else name, factor)
         origin = "embedded" if published.embedded else "downloaded once, then cached"
         rows.append(("model", published.name, origin))
         if published.embedded:

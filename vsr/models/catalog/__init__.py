@@ -8,6 +8,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cache
 from importlib import resources
 from pathlib import PurePosixPath
@@ -105,7 +106,7 @@ def variants(name: str) -> tuple[Published, ...]:
     return tuple(sorted(found, key=lambda entry: entry.scale))
 
 
-def find(name: str, scale: float | None = None) -> Published:
+def find(name: str, scale: float | Fraction | None = None) -> Published:
     """The checkpoint of a name.
 
     Args:
