@@ -1,4 +1,4 @@
-"""One file in, one file out: three stages in three threads, and nothing half-written."""
+"""One file in, one file out, and nothing half-written."""
 
 import logging
 import sys
@@ -10,21 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsr.errors import UnsupportedSourceError
+from vsr.flow import flow
 from vsr.io.av_sink import AvSink
-from vsr.io.av_source import AvSource
 from vsr.io.base import FrameSink
 from vsr.io.image_sink import ImageSink
-from vsr.pipeline import Prefetch, Waits, bottleneck
 from vsr.planning import HLG, PQ, Prepared, UpscaleJob, prepare
-from vsr.types import Frame, Progress, Stage, VideoInfo
+from vsr.types import Progress, Stage, VideoInfo
 
 if TYPE_CHECKING:
     from vsr.engine.loading import Model
     from vsr.engine.stream import FrameUpscaler
 
 _log = logging.getLogger(__name__)
-
-_QUEUE_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,16 +101,21 @@ def run(
         upscaler = _upscaler(job, prepared, model)
         sink = _open_sink(job, prepared)
         stack.callback(sink.abort)
-        written, waits = _flow(prepared.source, upscaler, sink, picture, report)
+        size = (picture.width, picture.height)
+        written, stage = flow(prepared.source, upscaler, sink, size, picture.frame_count, report)
+        if written == 0:
+            msg = f"no frame of {job.source} could be decoded: the file is damaged or empty"
+            raise UnsupportedSourceError(msg)
         sink.finish()
-        stage = bottleneck(*waits)
         seconds = time.perf_counter() - began
-        report(_progress(written, written, seconds, picture, stage))
+        report(
+            Progress(frames=written, total=written, seconds=seconds, size=size, bottleneck=stage)
+        )
         return JobResult(
             frames=written,
             seconds=seconds,
             target=job.target,
-            size=(picture.width, picture.height),
+            size=size,
             bottleneck=stage,
             damaged=prepared.source.damage.frames,
             peak_host_bytes=_peak_memory(),
@@ -151,56 +153,6 @@ def _open_sink(job: UpscaleJob, prepared: Prepared) -> FrameSink:
     first = source.first_pts * source.info.time_base
     start, end = (None if at is None else first + at for at in (job.options.start, job.options.end))
     return AvSink(plan, prepared.picture, job.source, trim=(start, end))
-
-
-def _flow(
-    source: AvSource,
-    upscaler: "FrameUpscaler",
-    sink: FrameSink,
-    picture: VideoInfo,
-    report: Callable[[Progress], None],
-) -> tuple[int, tuple[Waits, Waits]]:
-    """Three stages in three threads: decode, device, and this one, which encodes."""
-    began = reported = time.perf_counter()
-    written = 0
-    ahead = max(4, 2 * upscaler.settings.batch)
-    decoded = Prefetch(source, items=ahead, size=_bytes, most_bytes=_QUEUE_BYTES, name="vsr-decode")
-    results = Prefetch(
-        upscaler(decoded), items=4, size=_bytes, most_bytes=_QUEUE_BYTES, name="vsr-device"
-    )
-    try:
-        for frame in results:
-            sink.write(frame)
-            written += 1
-            now = time.perf_counter()
-            if now - reported >= 0.1:
-                reported = now
-                stage = bottleneck(decoded.waits, results.waits)
-                report(_progress(written, picture.frame_count, now - began, picture, stage))
-    finally:
-        decoded.stop()
-        results.close()
-        decoded.close()
-    if written == 0:
-        msg = f"no frame of {source.path} could be decoded: the file is damaged or empty"
-        raise UnsupportedSourceError(msg)
-    return written, (decoded.waits, results.waits)
-
-
-def _progress(
-    frames: int, total: int | None, seconds: float, picture: VideoInfo, stage: Stage | None
-) -> Progress:
-    return Progress(
-        frames=frames,
-        total=total,
-        seconds=seconds,
-        size=(picture.width, picture.height),
-        bottleneck=stage,
-    )
-
-
-def _bytes(frame: Frame) -> int:
-    return sum(plane.nbytes for plane in frame.planes)
 
 
 def _warn_about_hdr(info: VideoInfo, model: "Model") -> None:
