@@ -3,9 +3,13 @@
 The house, from the street to the cellar:
 
     vsr.cli          the command line; one file a command
+    vsr.vapoursynth  the filter for VapourSynth scripts
+    vsr.ffmpeg       ffmpeg → vsr → ffmpeg, built with ffmpeg-python
     vsr.api          files, frames and tensors for Python programs (its names are here too)
-    vsr.planning     what a job is, and what is decided before its first frame
+    vsr.piping       one pipe in, one pipe out; vsr.folders: many pictures
     vsr.jobs         one file in, one file out
+    vsr.planning     what a job is, and what is decided before its first frame
+    vsr.flow         source, device and sink side by side
     vsr.io           frames in and out of files, streams copied beside them (PyAV, no torch)
     vsr.engine       frames to upscaled frames on a device (torch, no PyAV)
     vsr.models       one readable file per architecture, and the catalogue of checkpoints

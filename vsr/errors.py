@@ -17,6 +17,7 @@
     ├── DeviceError                     the device is missing or gave up
     │   ├── OutOfMemoryError (MemoryError)
     │   └── NonFiniteError (ArithmeticError)
+    ├── ToolError                       a program that is needed is missing or failed
     └── CancelledError                  stopped by the user; exit code 130
 
 A message is one line: what was got, what was expected, what to do.
@@ -101,6 +102,12 @@ class OutOfMemoryError(DeviceError, MemoryError):
 
 class NonFiniteError(DeviceError, ArithmeticError):
     """The network gave NaN or infinity even in single precision."""
+
+
+class ToolError(VsrError):
+    """A program that is needed is missing or failed."""
+
+    exit_code = 7
 
 
 class CancelledError(VsrError):

@@ -5,17 +5,21 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from vsr.io.base import FrameSink
-from vsr.pipeline import Prefetch, bottleneck
+from vsr.pipeline import Prefetch, bottleneck, never
 from vsr.types import Frame, Progress, Stage
 
 _QUEUE_BYTES = 256 << 20
+_PATIENCE = 5.0
+"""Seconds for a released source to let go of its thread."""
 
 
 class Upscaling(Protocol):
     """Maps a stream of frames to a stream of as many frames."""
 
-    def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """Yields one frame for each, in order."""
+    def __call__(
+        self, frames: Iterable[Frame], idle: Callable[[], bool] = never
+    ) -> Iterator[Frame]:
+        """Yields one frame for each, in order; without delay where `idle` says that none waits."""
         ...
 
 
@@ -28,6 +32,7 @@ def flow(
     report: Callable[[Progress], None],
     *,
     ahead: int = 8,
+    release: Callable[[], None] | None = None,
 ) -> tuple[int, Stage | None]:
     """Decodes and upscales in threads of their own, and writes in the caller's.
 
@@ -39,6 +44,8 @@ def flow(
         total: Expected frames, for the reports.
         report: Called from this thread, at most ten times a second.
         ahead: Most decoded frames waiting for the device.
+        release: Frees a live source, such as a pipe, that waits for data; called before the decode
+            thread is waited for. With it no frame waits for the next: batches may be smaller.
 
     Returns:
         The number of frames written, and the stage that the others waited for.
@@ -49,9 +56,8 @@ def flow(
     began = reported = time.perf_counter()
     written = 0
     decoded = Prefetch(source, items=ahead, size=_bytes, most_bytes=_QUEUE_BYTES, name="vsr-decode")
-    results = Prefetch(
-        upscaler(decoded), items=4, size=_bytes, most_bytes=_QUEUE_BYTES, name="vsr-device"
-    )
+    upscaled = upscaler(decoded, never if release is None else decoded.idle)
+    results = Prefetch(upscaled, items=4, size=_bytes, most_bytes=_QUEUE_BYTES, name="vsr-device")
     try:
         for frame in results:
             sink.write(frame)
@@ -67,7 +73,9 @@ def flow(
     finally:
         decoded.stop()
         results.close()
-        decoded.close()
+        if release is not None:
+            release()
+        decoded.close(None if release is None else _PATIENCE)
     return written, bottleneck(decoded.waits, results.waits)
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,10 @@ from vsr.errors import UnsupportedSourceError
 from vsr.flow import flow
 from vsr.io.av_sink import AvSink
 from vsr.io.base import FrameSink
-from vsr.io.image_sink import ImageSink
+from vsr.io.folder import Stills
+from vsr.io.plan import OutputPlan
 from vsr.planning import HLG, PQ, Prepared, UpscaleJob, prepare
-from vsr.types import Progress, Stage, VideoInfo
+from vsr.types import ColorSpec, PixelFormat, Progress, Stage, VideoInfo
 
 if TYPE_CHECKING:
     from vsr.engine.loading import Model
@@ -82,23 +84,16 @@ def run(
     Raises:
         VsrError: Nothing is left under the target's name that was not there before.
     """
-    from vsr.engine.loading import find_model  # noqa: PLC0415 - torch is slow to import
-
     began = time.perf_counter()
     with ExitStack() as stack:
         prepared = prepare(job, stack)
         picture = prepared.picture
-        model = find_model(
-            job.model,
-            path=job.model_path,
-            factor=prepared.factor,
-            denoise=job.denoise,
-            offline=job.offline,
-            confirm=fetching.confirm,
-            progress=fetching.progress,
+        model = load(job, prepared.factor, fetching)
+        warn_about_hdr(prepared.info, model)
+        plan = prepared.plan
+        upscaler = upscaler_for(
+            job, model, (prepared.info, prepared.color), (picture, plan.format, plan.color)
         )
-        _warn_about_hdr(prepared.info, model)
-        upscaler = _upscaler(job, prepared, model)
         sink = _open_sink(job, prepared)
         stack.callback(sink.abort)
         size = (picture.width, picture.height)
@@ -118,25 +113,54 @@ def run(
             size=size,
             bottleneck=stage,
             damaged=prepared.source.damage.frames,
-            peak_host_bytes=_peak_memory(),
+            peak_host_bytes=peak_memory(),
             precision=upscaler.settings.precision,
             device=str(upscaler.device),
         )
 
 
-def _upscaler(job: UpscaleJob, prepared: Prepared, model: "Model") -> "FrameUpscaler":
+def load(job: UpscaleJob, factor: Fraction, fetching: Fetching) -> "Model":
+    """Loads the network that a job asks for.
+
+    Raises:
+        ModelError: No such model, or its checkpoint cannot be used.
+    """
+    from vsr.engine.loading import find_model  # noqa: PLC0415 - torch is slow to import
+
+    return find_model(
+        job.model,
+        path=job.model_path,
+        factor=factor,
+        denoise=job.denoise,
+        offline=job.offline,
+        confirm=fetching.confirm,
+        progress=fetching.progress,
+    )
+
+
+def upscaler_for(
+    job: UpscaleJob,
+    model: "Model",
+    source: tuple[VideoInfo, ColorSpec],
+    target: tuple[VideoInfo, PixelFormat, ColorSpec],
+) -> "FrameUpscaler":
+    """Puts a job's network on its device.
+
+    Args:
+        job: How.
+        model: Which.
+        source: The pictures that come, and their resolved colour.
+        target: Size of the pictures to make, and the format and colour that the sink takes.
+    """
     from vsr.engine.color import Picture  # noqa: PLC0415
     from vsr.engine.loading import frame_upscaler  # noqa: PLC0415
 
-    info, picture, plan = prepared.info, prepared.picture, prepared.plan
-    source = Picture(width=info.width, height=info.height, format=info.format, color=prepared.color)
-    target = Picture(
-        width=picture.width, height=picture.height, format=plan.format, color=plan.color
-    )
+    info, color = source
+    picture, form, wanted = target
     return frame_upscaler(
         model,
-        source,
-        target,
+        Picture(width=info.width, height=info.height, format=info.format, color=color),
+        Picture(width=picture.width, height=picture.height, format=form, color=wanted),
         device=job.device,
         precision=job.precision,
         tile=job.tile,
@@ -148,20 +172,24 @@ def _upscaler(job: UpscaleJob, prepared: Prepared, model: "Model") -> "FrameUpsc
 
 def _open_sink(job: UpscaleJob, prepared: Prepared) -> FrameSink:
     plan, source = prepared.plan, prepared.source
-    if isinstance(plan, ImageSink):
+    if not isinstance(plan, OutputPlan):
         return plan
+    if isinstance(job.source, Stills):
+        return AvSink(plan, prepared.picture, None)
     first = source.first_pts * source.info.time_base
     start, end = (None if at is None else first + at for at in (job.options.start, job.options.end))
     return AvSink(plan, prepared.picture, job.source, trim=(start, end))
 
 
-def _warn_about_hdr(info: VideoInfo, model: "Model") -> None:
+def warn_about_hdr(info: VideoInfo, model: "Model") -> None:
+    """Says that a network does not know HDR, where it gets such."""
     if info.color.transfer in (PQ, HLG) and model.learned:
         name = "PQ" if info.color.transfer == PQ else "HLG"
         _log.warning("the network was trained on SDR and sees %s values as they are", name)
 
 
-def _peak_memory() -> int | None:
+def peak_memory() -> int | None:
+    """Most bytes that this process ever held, None where unknown."""
     if sys.platform == "win32":
         return None
     import resource  # noqa: PLC0415 - absent on Windows

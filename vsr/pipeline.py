@@ -95,16 +95,28 @@ class Prefetch[T]:
         finally:
             del error  # its traceback holds this frame: no cycle that would keep pictures alive
 
+    def idle(self) -> bool:
+        """Whether the consumer would have to wait for the next item, as far as is known now."""
+        with self._changed:
+            return not (self._queue or self._finished or self._stopped)
+
     def stop(self) -> None:
         """Ends the stream for both sides without waiting; the consumer sees its end."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
 
-    def close(self) -> None:
-        """Stops the thread at its next item and waits for it; safe to call twice."""
+    def close(self, patience: float | None = None) -> None:
+        """Stops the thread at its next item and waits for it; safe to call twice.
+
+        Args:
+            patience: Seconds to wait; then the thread is left to end with the process, as one must
+                be that a system call holds. None waits for as long as it takes.
+        """
         self.stop()
-        self._thread.join()
+        self._thread.join(patience)
+        if self._thread.is_alive():
+            _log.debug("%s: still held by a system call", self._thread.name)
         self._queue.clear()
         error, self._error = self._error, None
         if error is not None:
@@ -166,8 +178,16 @@ def bottleneck(decoded: Waits, processed: Waits) -> Stage | None:
     return stage if blame[stage] > 0.05 else None
 
 
+def never() -> bool:
+    """An `idle` for streams that always have a next item."""
+    return False
+
+
 def batched[T](
-    items: Iterable[T], size: Callable[[], int], alike: Callable[[T], object]
+    items: Iterable[T],
+    size: Callable[[], int],
+    alike: Callable[[T], object],
+    idle: Callable[[], bool] = never,
 ) -> Iterator[list[T]]:
     """Groups consecutive items that are alike, at most `size()` at a time.
 
@@ -177,6 +197,8 @@ def batched[T](
         items: What to group.
         size: Asked before each group, so that it can shrink while running; at least 1.
         alike: Items with different values of this never share a group.
+        idle: Asked after each item whether the next one has yet to come; an incomplete group then
+            leaves too.
     """
     group: list[T] = []
     most = 1
@@ -187,7 +209,7 @@ def batched[T](
         if not group:
             most = size()
         group.append(item)
-        if len(group) >= most:
+        if len(group) >= most or idle():
             yield group
             group = []
     if group:

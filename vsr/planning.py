@@ -1,5 +1,6 @@
 """What a job is, and everything that is decided before its first frame is upscaled."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -10,12 +11,17 @@ from typing import Literal
 from vsr.errors import UsageError
 from vsr.io.av_source import AvSource, SourceOptions, open_source
 from vsr.io.color import matrix_name
+from vsr.io.folder import Stills, is_pattern, is_picture
+from vsr.io.folder_sink import WRITERS, FolderSink
 from vsr.io.formats import ffmpeg_name
 from vsr.io.image_sink import ImageSink, is_image
 from vsr.io.open import is_url
 from vsr.io.plan import OutputPlan, SinkOptions, plan_output
+from vsr.io.stills import FLOAT_WARNING, READERS, PictureSource, StillsSource
 from vsr.models.catalog import find
 from vsr.types import UNSPECIFIED, ColorSpec, VideoInfo
+
+_log = logging.getLogger(__name__)
 
 PQ, HLG = 16, 18
 """H.273 transfer characteristics of high dynamic range."""
@@ -27,8 +33,10 @@ class UpscaleJob:
 
     Attributes:
         source: A file with a video stream, or a still picture; an address as a text, where
-            `options.allow_url` says that addresses may be opened.
-        target: The file to write; its suffix chooses the container.
+            `options.allow_url` says that addresses may be opened; or `Stills`, the pictures of a
+            film.
+        target: The file to write; its suffix chooses the container. With that of a picture and a
+            place for a number, such as `frames/%06d.png`, every frame becomes a file.
         scale: Output pixels per input pixel along each axis; any positive number up to 16. The
             model's own if neither this nor a width or height is given.
         width: Of the output instead of `scale`; with `height` alone the aspect is kept.
@@ -46,9 +54,12 @@ class UpscaleJob:
         options: How to read.
         sink: How to write.
         offline: Never download.
+        quality: Of JPEG and WebP pictures, from 1 to 100; 95 if None.
+        readers: Pictures decoded side by side, where the source is pictures.
+        writers: Pictures encoded side by side, where the target is.
     """
 
-    source: Path | str
+    source: Path | str | Stills
     target: Path
     scale: float | Fraction | None = None
     width: int | None = None
@@ -66,6 +77,9 @@ class UpscaleJob:
     options: SourceOptions = field(default_factory=SourceOptions)
     sink: SinkOptions = field(default_factory=SinkOptions)
     offline: bool = False
+    quality: float | None = None
+    readers: int = READERS
+    writers: int = WRITERS
 
 
 def target_size(job: UpscaleJob, width: int, height: int) -> tuple[int, int]:
@@ -117,6 +131,9 @@ def _even(side: Fraction) -> int:
     return max(2, 2 * round(side / 2))
 
 
+type Plan = OutputPlan | ImageSink | FolderSink
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """Everything decided before the first frame is upscaled.
@@ -124,13 +141,13 @@ class Prepared:
     Attributes:
         source: Open; its first frame is decoded.
         color: Of the source, untagged parts filled in.
-        plan: Of the output; an image sink is its own plan.
+        plan: Of the output; a sink of pictures is its own plan.
         picture: Of the output, in the source's format.
     """
 
-    source: AvSource
+    source: AvSource | StillsSource
     color: ColorSpec
-    plan: OutputPlan | ImageSink
+    plan: Plan
     picture: VideoInfo
 
     @property
@@ -157,31 +174,52 @@ def prepare(job: UpscaleJob, stack: ExitStack) -> Prepared:
     Raises:
         VsrError: The job cannot work; nothing has been written.
     """
-    source = stack.enter_context(closing(open_source(job.source, job.options)))
+    source = stack.enter_context(closing(_opened(job)))
     prepared = _plan(job, source)
     if prepared.plan.bake_rotation and source.info.rotation:
         source.close()
-        options = replace(job.options, bake_rotation=True)
-        source = stack.enter_context(closing(open_source(job.source, options)))
+        baking = replace(job, options=replace(job.options, bake_rotation=True))
+        source = stack.enter_context(closing(_opened(baking)))
         prepared = _plan(job, source)
     return prepared
 
 
-def _plan(job: UpscaleJob, source: AvSource) -> Prepared:
-    info = source.info
-    width, height = stored_size(job, info)
-    color = info.color.resolved(info.width, info.height, info.format.family)
-    picture = replace(info, width=width, height=height, color=_output_color(job, info, color))
-    plan: OutputPlan | ImageSink
-    if is_image(job.target):
-        overwrite = job.sink.overwrite
-        local = None if is_url(job.source) else Path(job.source)
-        plan = ImageSink(job.target, picture, source=local, overwrite=overwrite)
+def _opened(job: UpscaleJob) -> AvSource | StillsSource:
+    if isinstance(job.source, Stills):
+        return StillsSource(job.source, job.options, job.readers)
+    if not is_url(job.source) and is_picture(Path(job.source)):
+        picture = PictureSource(job.source, job.options)
+        if picture.floating:
+            _log.warning("%s: %s", job.source, FLOAT_WARNING)
+        return picture
+    return open_source(job.source, job.options)
+
+
+def _plan(job: UpscaleJob, source: AvSource | StillsSource) -> Prepared:
+    color, picture = output_picture(job, source.info)
+    local = job.source if isinstance(job.source, Path) else None
+    overwrite = job.sink.overwrite
+    plan: Plan
+    if is_image(job.target) and is_pattern(str(job.target)):
+        plan = FolderSink(
+            job.target, picture, overwrite=overwrite, quality=job.quality, writers=job.writers
+        )
+    elif is_image(job.target):
+        plan = ImageSink(
+            job.target, picture, source=local, overwrite=overwrite, quality=job.quality
+        )
     else:
         sink = replace(job.sink, allow_url=job.options.allow_url)
-        video = source.stream_index
-        plan = plan_output(job.target, picture, job.source, sink, video=video)
+        file = None if isinstance(job.source, Stills) else job.source
+        plan = plan_output(job.target, picture, file, sink, video=source.stream_index)
     return Prepared(source, color, plan, picture)
+
+
+def output_picture(job: UpscaleJob, info: VideoInfo) -> tuple[ColorSpec, VideoInfo]:
+    """The source's colour, untagged parts filled in, and the output in the source's format."""
+    width, height = stored_size(job, info)
+    color = info.color.resolved(info.width, info.height, info.format.family)
+    return color, replace(info, width=width, height=height, color=_output_color(job, info, color))
 
 
 def stored_size(job: UpscaleJob, info: VideoInfo) -> tuple[int, int]:
@@ -230,7 +268,7 @@ def _explained_output(job: UpscaleJob, prepared: Prepared) -> Iterator[tuple[str
     tagged = info.color.matrix != UNSPECIFIED or plan.format.family == "rgb"
     why = "as tagged" if tagged else "untagged; assumed by its size, and written"
     yield "matrix", matrix_name(plan.color.matrix), why if job.color == "keep" else "asked for"
-    if isinstance(plan, ImageSink):
+    if not isinstance(plan, OutputPlan):
         return
     chosen = "asked for" if job.sink.encoder != "auto" else "the best one here for the container"
     yield "encoder", plan.encoder.id, chosen

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 type Family = Literal["yuv", "gray", "rgb"]
-type Plane = NDArray[np.uint8] | NDArray[np.uint16]
+type Plane = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float16] | NDArray[np.float32]
 """Shape (height, width), samples of a row adjacent in memory, rows possibly padded; 9 to 16 bits
-in uint16, low bits."""
+in uint16, low bits; floating-point samples as `PixelFormat` says."""
 
 UNSPECIFIED: Final = 2
 """H.273 code point "unspecified" of matrix, primaries and transfer."""
@@ -28,10 +28,12 @@ class PixelFormat:
 
     Attributes:
         family: `yuv` (planes Y, U, V), `gray` (Y) or `rgb` (planes G, B, R, as FFmpeg's gbrp).
-        bits: Significant bits of a sample, 8 to 16.
+        bits: Significant bits of a sample: 8 to 16, or of floating-point samples 16 or 32.
         chroma_w: log2 of the horizontal chroma subsampling.
         chroma_h: log2 of the vertical chroma subsampling.
         alpha: Whether a full-size alpha plane comes last.
+        floating: Whether samples are floating-point numbers (half or single precision), normalised
+            whatever the range says: luma, RGB and alpha from 0 to 1, chroma from -0.5 to 0.5.
     """
 
     family: Family
@@ -39,10 +41,15 @@ class PixelFormat:
     chroma_w: int = 0
     chroma_h: int = 0
     alpha: bool = False
+    floating: bool = False
 
     @property
-    def dtype(self) -> np.dtype[np.uint8] | np.dtype[np.uint16]:
+    def dtype(
+        self,
+    ) -> np.dtype[np.uint8] | np.dtype[np.uint16] | np.dtype[np.float16] | np.dtype[np.float32]:
         """Numpy type of a sample."""
+        if self.floating:
+            return np.dtype(np.float16) if self.bits == 16 else np.dtype(np.float32)
         return np.dtype(np.uint8) if self.bits == 8 else np.dtype(np.uint16)
 
     @property

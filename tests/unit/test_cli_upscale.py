@@ -7,11 +7,13 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+import click
 import pytest
 
 from vsr import jobs
 from vsr.cli import progress as shown
 from vsr.cli.main import run
+from vsr.cli.pictures import RateType, WorkersType
 from vsr.errors import EncoderError, SinkExistsError
 from vsr.io.av_source import SourceOptions
 from vsr.io.plan import SinkOptions
@@ -234,6 +236,55 @@ def test_bad_options_are_refused_before_any_work(pretender, capsys, options, wor
     assert error.count("\n") == 1
     assert words in error
     assert not pretender.jobs
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("24", Fraction(24)),
+        ("25.0", Fraction(25)),
+        ("12.5", Fraction(25, 2)),
+        ("23.976", Fraction(24000, 1001)),
+        ("23.98", Fraction(24000, 1001)),
+        ("29.97", Fraction(30000, 1001)),
+        ("59.94", Fraction(60000, 1001)),
+        ("119.88", Fraction(120000, 1001)),
+        ("23.9", Fraction(239, 10)),
+        ("24000/1001", Fraction(24000, 1001)),
+    ],
+)
+def test_rates_are_exact(text, rate):
+    assert RateType().convert(text, None, None) == rate
+
+
+@pytest.mark.parametrize("text", ["fast", "-24", "24/0", "1e3", "2000", "nan", "24:1"])
+def test_what_is_no_rate(text):
+    with pytest.raises(click.BadParameter):
+        RateType().convert(text, None, None)
+
+
+def test_workers_as_realesrgan_writes_them():
+    assert WorkersType().convert("1:2:3", None, None) == (1, 3)
+    assert WorkersType().convert("4:1,2,2:5", None, None) == (4, 5)
+    for wrong in ("4", "0:1:1", "1:1", "a:b:c", "1:1:100"):
+        with pytest.raises(click.BadParameter):
+            WorkersType().convert(wrong, None, None)
+
+
+@pytest.mark.usefixtures("folder")
+def test_workers_go_with_a_video_that_becomes_pictures(pretender):
+    assert run(["upscale", "a.mp4", "-o", "f%03d.png", "-j", "1:1:4", "--quality", "80"]) == 0
+    made = pretender.jobs[0]
+    assert (made.target, made.writers, made.quality) == (Path("f%03d.png"), 4, 80)
+
+
+@pytest.mark.usefixtures("folder")
+def test_one_picture_is_a_file_as_any_other(pretender):
+    assert run(["upscale", "photo.png", "-s", "2"]) == 0
+    assert (pretender.jobs[0].source, pretender.jobs[0].target) == (
+        Path("photo.png"),
+        Path("photo_x2.png"),
+    )
 
 
 @pytest.mark.usefixtures("folder")

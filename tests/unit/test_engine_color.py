@@ -1,5 +1,6 @@
 """Colour on the device against independent arithmetic and against swscale."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -59,6 +60,70 @@ def test_every_code_survives_normalise_and_quantise(fmt, full):
     for before, after in zip(planes, again, strict=True):
         assert after.dtype == before.dtype
         assert torch.equal(after.to(torch.int32), before.to(torch.int32))
+
+
+FLOATS = [
+    {"family": family, "chroma_w": w, "chroma_h": w, "alpha": alpha}
+    for family, w in (("yuv", 1), ("yuv", 0), ("gray", 0), ("rgb", 0))
+    for alpha in (False, True)
+]
+
+
+def floats(p, low, high, count=2):
+    generator = torch.Generator().manual_seed(1)
+    return tuple(
+        (torch.rand(count, h, w, generator=generator) * (high - low) + low).to(
+            torch.from_numpy(np.zeros(0, p.format.dtype)).dtype
+        )
+        for h, w in p.format.plane_shapes(p.width, p.height)
+    )
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("fmt", FLOATS, ids=lambda f: "-".join(map(str, f.values())))
+def test_floats_pass_unchanged_whatever_the_range_says(fmt, full, bits):
+    p = picture(full=full, bits=bits, floating=True, **fmt)
+    planes = floats(p, 0, 1)
+    before = [plane.clone() for plane in planes]
+    normal = normalise(planes, p)
+    again = quantise(*normal, p)
+    for a, b in zip(before, again, strict=True):
+        assert a.dtype == b.dtype
+        assert torch.equal(a, b)
+    for tensor in normal:
+        if tensor is not None:
+            tensor.fill_(7)
+    assert all(torch.equal(a, b) for a, b in zip(before, planes, strict=True)), "memory is shared"
+
+
+@pytest.mark.parametrize("fmt", FLOATS, ids=lambda f: "-".join(map(str, f.values())))
+def test_rgb_and_alpha_end_within_bounds_and_luma_keeps_its_overshoot(fmt):
+    p = picture(bits=32, floating=True, **fmt)
+    planes = floats(p, -0.7, 1.7)
+    out = quantise(*normalise(planes, p), p)
+    for k, (before, after) in enumerate(zip(planes, out, strict=True)):
+        bounded = p.format.family == "rgb" or (p.format.alpha and k == len(out) - 1)
+        assert torch.equal(after, before.clamp(0, 1) if bounded else before)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_floats_mean_what_integers_mean(full):
+    """Sixteen-bit codes and their real values are one picture."""
+    p = picture(full=full, family="yuv", bits=16, chroma_w=1, chroma_h=1)
+    single = replace(p, format=replace(p.format, bits=32, floating=True))
+    generator = np.random.default_rng(2)
+    planes = tuple(
+        torch.from_numpy(generator.integers(4096, 60000, (1, h, w), dtype=np.uint16))
+        for h, w in p.format.plane_shapes(p.width, p.height)
+    )
+    luma, chroma, _ = normalise(planes, p)
+    real = quantise(luma.clone(), chroma.clone(), None, single)
+    back = quantise(*normalise(real, single), p)
+    for a, b in zip(planes, back, strict=True):
+        assert torch.equal(a.to(torch.int32), b.to(torch.int32))
+    white = torch.full_like(planes[0], 65535 if full else 235 * 256)
+    assert torch.allclose(normalise((white, *planes[1:]), p)[0], torch.ones(1), atol=1e-6)
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.sampled_from([1, 4, 5, 6, 7, 8, 9]))

@@ -253,3 +253,45 @@ def test_ensemble_is_equivariant():
     turned = torch.rot90(x, 1, (2, 3))
     assert torch.allclose(ensemble(turned), torch.rot90(ensemble(x), 1, (2, 3)), atol=1e-6)
     assert not torch.allclose(Skewed()(x.flip(3)), Skewed()(x).flip(3), atol=1e-3)
+
+
+class Deep:
+    """A lane that computes at once and lets two batches be under way, as a GPU's does."""
+
+    depth = 2
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def submit(self, frames, kernel):
+        return self.inner.submit(frames, kernel)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_nothing_waits_for_a_frame_that_has_yet_to_come(batch):
+    """Each frame is asked for only after all before it have been handed out."""
+    stream = upscaler(lambda _: Nearest(), settings=Settings(batch=batch))
+    stream._lane = Deep(stream._lane)
+    given, taken = [], []
+
+    def source():
+        for frame in make_frames(4):
+            assert len(taken) == len(given)
+            given.append(frame.pts)
+            yield frame
+
+    for frame in stream(source(), lambda: True):
+        taken.append(frame.pts)  # noqa: PERF401 - the source looks at it meanwhile
+    assert taken == given
+    assert len(taken) == 4
+
+
+def test_what_waits_already_goes_in_full_batches_over_the_whole_depth():
+    network = Nearest()
+    stream = upscaler(lambda _: network, settings=Settings(batch=2))
+    stream._lane = Deep(stream._lane)
+    frames = make_frames(8)
+    first = next(out := stream(iter(frames), lambda: False))
+    assert first.pts == frames[0].pts
+    assert [shape[0] for shape in network.shapes] == [2, 2, 2]
+    assert len(list(out)) == 7

@@ -358,3 +358,42 @@ def test_the_size_of_groups_can_change_while_running() -> None:
     assert next(groups) == [4, 5]
     most = 3
     assert list(groups) == [[6, 7, 8]]
+
+
+def test_an_incomplete_group_leaves_where_the_next_item_has_yet_to_come():
+    waits = iter([False, True, False, False, True])
+    groups = list(batched(range(5), lambda: 3, lambda _: 0, lambda: next(waits)))
+    assert groups == [[0, 1], [2, 3, 4]]
+
+
+def test_idle_says_whether_the_consumer_would_have_to_wait():
+    go = threading.Event()
+
+    def slow():
+        yield 1
+        go.wait(10)
+        yield 2
+
+    with Prefetch(slow()) as items:
+        assert next(items) == 1
+        assert items.idle()
+        go.set()
+        assert next(items) == 2
+        assert list(items) == []
+        assert not items.idle()
+
+
+def test_a_thread_that_a_system_call_holds_is_left_after_a_while():
+    go = threading.Event()
+
+    def stuck():
+        yield 1
+        go.wait(10)
+
+    items = Prefetch(stuck())
+    assert next(items) == 1
+    began = time.monotonic()
+    items.close(0.05)
+    assert time.monotonic() - began < 5
+    go.set()
+    items.close()

@@ -63,6 +63,14 @@ def test_samples_of_more_than_eight_bits_take_two_bytes(bits: int, dtype: type) 
     assert PixelFormat(family="gray", bits=bits).dtype == dtype
 
 
+@pytest.mark.parametrize(("bits", "dtype"), [(16, np.float16), (32, np.float32)])
+def test_floating_samples_are_half_or_single(bits: int, dtype: type) -> None:
+    form = PixelFormat(family="yuv", bits=bits, chroma_w=1, chroma_h=1, floating=True)
+    assert form.dtype == dtype
+    assert form.frame_bytes(6, 4) == 36 * bits // 8
+    assert form != PixelFormat(family="yuv", bits=bits, chroma_w=1, chroma_h=1)
+
+
 @pytest.mark.parametrize(
     ("width", "height", "matrix"),
     [

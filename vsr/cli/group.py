@@ -9,7 +9,7 @@ import click
 from vsr.cli.base import SETTINGS
 from vsr.errors import CancelledError
 
-_COMMANDS = ("upscale", "info", "models", "devices", "completion")
+_COMMANDS = ("upscale", "pipe", "info", "models", "devices", "completion")
 
 
 class LazyGroup(click.Group):

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from vsr.errors import SourceError, SourceNotFoundError, UnsupportedSourceError, UsageError
 
-_PLACEHOLDER = "{name}"
+PLACEHOLDER = "{name}"
+"""In `-o`: the input's name without its suffix."""
 _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 _CONTAINER_SUFFIXES = {"matroska": ".mkv", "quicktime": ".mov"}
 _SEQUENCE = re.compile(r"%0?\d*d")
@@ -62,10 +63,10 @@ class Naming:
             return source.with_name(name)
         if self._is_folder(self.output):
             return Path(self.output) / name
-        if _PLACEHOLDER in self.output:
-            return self._checked(Path(self.output.replace(_PLACEHOLDER, source.stem)))
+        if PLACEHOLDER in self.output:
+            return self._checked(Path(self.output.replace(PLACEHOLDER, source.stem)))
         if not alone:
-            msg = f"several inputs need a folder or {_PLACEHOLDER} in -o, got {self.output!r}"
+            msg = f"several inputs need a folder or {PLACEHOLDER} in -o, got {self.output!r}"
             raise UsageError(msg)
         return self._checked(Path(self.output))
 
@@ -135,7 +136,7 @@ def _expand_one(text: str, *, allow_url: bool) -> Sequence[Source]:
         msg = "`vsr upscale` reads files, not standard input: name a file"
         raise UnsupportedSourceError(msg)
     if _SEQUENCE.search(text):
-        msg = f"{text!r} is no file: name pictures one by one or with *, not as a sequence"
+        msg = f"{text!r} is no file, and only pictures can be numbered"
         raise UnsupportedSourceError(msg)
     magic = glob.has_magic(text)
     matches = sorted(glob.glob(text, recursive=True)) if magic else []  # noqa: PTH207 - as spelt
@@ -154,6 +155,6 @@ def _checked_file(path: Path) -> Path:
         msg = f"cannot read {path}: {error.strerror}"
         raise kind(msg) from error
     if path.is_dir():
-        msg = f"{path} is a folder: name its files, such as '{path / '*.mp4'}'"
+        msg = f"{path} is a folder: only `vsr upscale` takes folders, of pictures"
         raise UnsupportedSourceError(msg)
     return path

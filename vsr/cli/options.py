@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 
 from vsr.cli.base import Option
+from vsr.cli.pictures import RateType, WorkersType
 from vsr.cli.values import DeviceType, ModelType, PairType, SizeType, TileType, TimeType, foreign
 
 _FILE = click.Path(path_type=Path)
-_FOLDERS_ONLY = "belongs to folders of pictures; a video keeps its own times"
 
 
 def size_options() -> list[click.Parameter]:
@@ -280,6 +280,39 @@ def stream_options() -> list[click.Parameter]:
     ]
 
 
+def picture_options() -> list[click.Parameter]:
+    """What belongs to pictures and folders of them."""
+    section = "Pictures"
+    return [
+        Option(
+            ["--quality"],
+            section=section,
+            type=click.IntRange(1, 100),
+            metavar="NUMBER",
+            help="Of JPEG and WebP, 1 to 100; 100 makes WebP lossless. Default: 95.",
+        ),
+        Option(
+            ["-r", "--recursive"],
+            section=section,
+            is_flag=True,
+            help="Look into the folders of a folder too; the output has the same tree.",
+        ),
+        Option(
+            ["--fps"],
+            section=section,
+            type=RateType(),
+            help="Frames per second of a video made from pictures: 24, 23.976, 30000/1001.",
+        ),
+        Option(
+            ["-j", "--jobs", "workers"],
+            section=section,
+            type=WorkersType(),
+            help="Pictures read and written side by side. The device is one: proc is not used. "
+            "Default: 2:1:2.",
+        ),
+    ]
+
+
 def foreign_options() -> list[click.Parameter]:
     """Options of other programs that mean something else here: hidden, each with an explanation."""
     explained = {
@@ -290,10 +323,6 @@ def foreign_options() -> list[click.Parameter]:
             "-p",
             "--processor",
         ): "-p is not used here: a model is chosen by name with -n (see `vsr models`)",
-        ("--fps",): f"--fps {_FOLDERS_ONLY}",
-        (
-            "-j",
-        ): "-j belongs to folders of pictures; the stages of a video already run side by side",
     }
     return [
         Option(

@@ -263,6 +263,8 @@ class Json:
                 "height": result.size[1],
                 "bottleneck": result.bottleneck,
                 "damaged": result.damaged,
+                "skipped": getattr(result, "skipped", 0),
+                "failed": len(getattr(result, "failed", ())),
                 "peak_host_bytes": result.peak_host_bytes,
             },
         )

@@ -11,6 +11,7 @@ from vsr.errors import UsageError
 
 if TYPE_CHECKING:
     from vsr.io.av_source import SourceOptions
+    from vsr.io.folder import Stills
     from vsr.io.plan import SinkOptions
     from vsr.planning import UpscaleJob
 
@@ -39,7 +40,9 @@ def wanted_size(values: Mapping[str, Any]) -> Size:
     return Size(text=text, width=width, height=height)
 
 
-def job_from(values: Mapping[str, Any], source: Path | str, target: Path) -> "UpscaleJob":
+def job_from(
+    values: Mapping[str, Any], source: "Path | str | Stills", target: Path
+) -> "UpscaleJob":
     """Makes the job that the options describe.
 
     Args:
@@ -74,7 +77,15 @@ def job_from(values: Mapping[str, Any], source: Path | str, target: Path) -> "Up
         options=_source_options(values),
         sink=_sink_options(values),
         offline=values["offline"],
+        **_picture_options(values),
     )
+
+
+def _picture_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that only `upscale` has; what was not given keeps its default."""
+    workers = values.get("workers")
+    given: dict[str, Any] = {"quality": values.get("quality")}
+    return given if workers is None else given | {"readers": workers[0], "writers": workers[1]}
 
 
 def _model_path(values: Mapping[str, Any]) -> Path | None:

@@ -1,9 +1,9 @@
-"""Integer planes ↔ normalised pictures, on the device.
+"""A frame's planes ↔ normalised pictures, on the device.
 
-Luma is normalised to [0, 1] and chroma to [-0.5, 0.5] by the tagged range (ITU-T H.273, 8.3); the
-matrices are those of H.273 table 4. Nothing is clamped before a network that needs it, so
-super-white survives a luma network. Chroma moves between sampling grids with its siting: see
-`ChromaGrid`.
+Luma is normalised to [0, 1] and chroma to [-0.5, 0.5] by the tagged range (ITU-T H.273, 8.3);
+floating-point samples are so already. The matrices are those of H.273 table 4. Nothing is clamped
+before a network that needs it, so super-white survives a luma network. Chroma moves between
+sampling grids with its siting: see `ChromaGrid`.
 """
 
 from dataclasses import dataclass
@@ -138,8 +138,17 @@ def _mix(x: Tensor, matrix: Tensor) -> Tensor:
     return torch.matmul(matrix, x.reshape(n, 3, -1)).view(n, 3, height, width)
 
 
+def torch_dtype(format: PixelFormat) -> torch.dtype:  # noqa: A002
+    """Torch's type of a sample."""
+    if format.floating:
+        return torch.float16 if format.bits == 16 else torch.float32
+    return torch.uint8 if format.bits == 8 else torch.uint16
+
+
 def _affine(format: PixelFormat, *, full: bool, chroma: bool) -> tuple[float, float]:  # noqa: A002
     """(span, offset) in codes of the normalised unit interval."""
+    if format.floating:
+        return 1.0, 0.0
     step = float(1 << (format.bits - 8))
     if chroma:
         return (256 * step - 1 if full else 224 * step), 128 * step
@@ -149,27 +158,27 @@ def _affine(format: PixelFormat, *, full: bool, chroma: bool) -> tuple[float, fl
 def normalise(
     planes: tuple[Tensor, ...], picture: Picture
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Turns integer planes into normalised float32 ones.
+    """Turns the planes of a batch into normalised float32 ones.
 
     Args:
-        planes: uint8 or uint16 of shape (N, h, w) each, in the format's order.
+        planes: Of the format's sample type, shape (N, h, w) each, in the format's order.
         picture: What they are.
 
     Returns:
         `(first, chroma, alpha)`: luma (N, 1, H, W) with chroma (N, 2, h, w) or None for gray; for
         RGB `first` is (N, 3, H, W) in R, G, B order and chroma is None. Alpha is (N, 1, H, W) or
-        None.
+        None. None of them shares memory with `planes`.
     """
     fmt, full = picture.format, bool(picture.color.full_range)
     span, offset = _affine(fmt, full=full, chroma=False)
     alpha = None
     if fmt.alpha:
-        alpha = planes[-1].to(torch.float32).mul_(1 / ((1 << fmt.bits) - 1))[:, None]
+        alpha = planes[-1].to(torch.float32, copy=True).mul_(1 / _opaque(fmt))[:, None]
     if fmt.family == "rgb":
         green, blue, red = (plane.to(torch.float32) for plane in planes[:3])
         rgb = torch.stack([red, green, blue], 1)
         return rgb.sub_(offset).mul_(1 / span), None, alpha
-    luma = planes[0].to(torch.float32).sub_(offset).mul_(1 / span)[:, None]
+    luma = planes[0].to(torch.float32, copy=True).sub_(offset).mul_(1 / span)[:, None]
     if fmt.family == "gray":
         return luma, None, alpha
     span, offset = _affine(fmt, full=full, chroma=True)
@@ -182,16 +191,17 @@ def quantise(
 ) -> tuple[Tensor, ...]:
     """The inverse of `normalise`: rounds to nearest and clamps to the codes of the format.
 
-    Tensors may be overwritten. A YUV format without chroma given gets neutral chroma, an alpha
-    plane that is missing is opaque.
+    Floating-point samples are not rounded; RGB and alpha are clamped to [0, 1], while luma and
+    chroma keep what lies beyond, as integers of limited range do. Tensors may be overwritten. A
+    YUV format without chroma given gets neutral chroma, an alpha plane that is missing is opaque.
 
     Returns:
-        uint8 or uint16 planes of shape (N, h, w) in the format's order.
+        Planes of the format's sample type and shape (N, h, w), in the format's order.
     """
     fmt, full = picture.format, bool(picture.color.full_range)
     luma_codes, chroma_codes = (_affine(fmt, full=full, chroma=c) for c in (False, True))
     if fmt.family == "rgb":
-        planes = [_codes(first[:, k], *luma_codes, fmt) for k in (1, 2, 0)]
+        planes = [_codes(first[:, k], *luma_codes, fmt, bounded=True) for k in (1, 2, 0)]
     else:
         planes = [_codes(first[:, 0], *luma_codes, fmt)]
     if fmt.family == "yuv":
@@ -201,12 +211,20 @@ def quantise(
         planes += [_codes(chroma[:, k], *chroma_codes, fmt) for k in (0, 1)]
     if fmt.alpha:
         opaque = first.new_ones(first.shape[0], 1, picture.height, picture.width)
-        planes.append(
-            _codes((opaque if alpha is None else alpha)[:, 0], (1 << fmt.bits) - 1, 0, fmt)
-        )
+        alpha = opaque if alpha is None else alpha
+        planes.append(_codes(alpha[:, 0], _opaque(fmt), 0, fmt, bounded=True))
     return tuple(planes)
 
 
-def _codes(x: Tensor, span: float, offset: float, fmt: PixelFormat) -> Tensor:
-    dtype = torch.uint8 if fmt.bits == 8 else torch.uint16
-    return x.mul(span).add_(offset).round_().clamp_(0, (1 << fmt.bits) - 1).to(dtype)
+def _opaque(format: PixelFormat) -> int:  # noqa: A002
+    """The largest code of alpha."""
+    return 1 if format.floating else (1 << format.bits) - 1
+
+
+def _codes(
+    x: Tensor, span: float, offset: float, fmt: PixelFormat, *, bounded: bool = False
+) -> Tensor:
+    if fmt.floating:
+        return (x.clamp(0, 1) if bounded else x).to(torch_dtype(fmt))
+    codes = x.mul(span).add_(offset).round_().clamp_(0, (1 << fmt.bits) - 1)
+    return codes.to(torch_dtype(fmt))

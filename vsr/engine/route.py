@@ -43,7 +43,7 @@ class Content:
 
 
 class Route:
-    """Maps the integer planes of a batch to the integer planes of the upscaled batch.
+    """Maps the planes of a batch to the planes of the upscaled batch.
 
     Args:
         upscaler: Network or interpolation; its `channels` choose the way.
@@ -61,7 +61,7 @@ class Route:
         """Upscales a batch.
 
         Args:
-            planes: uint8 or uint16 of shape (N, h, w) each, on the upscaler's device.
+            planes: Of the source's sample type, shape (N, h, w) each, on the upscaler's device.
 
         Returns:
             The output's planes, and a scalar tensor that is finite if and only if every sample was.

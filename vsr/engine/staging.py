@@ -1,4 +1,4 @@
-"""Lanes that carry integer planes to a device and back.
+"""Lanes that carry planes to a device and back.
 
 A CUDA lane owns three streams and a ring of slots. A slot has a pinned host buffer and a device
 buffer for each direction, allocated once. Frames are copied into pinned memory, uploaded on one
@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vsr.engine.color import Picture
+from vsr.engine.color import Picture, torch_dtype
 from vsr.types import Frame, Plane
 
 type Kernel = Callable[[tuple[Tensor, ...]], tuple[tuple[Tensor, ...], Tensor]]
-"""Maps integer planes (N, h, w) to integer planes, and a scalar that is finite if all samples
-are."""
+"""Maps planes (N, h, w) to planes of the target's sample type, and a scalar that is finite if all
+samples are."""
 
 type Planes = tuple[Plane, ...]
 
@@ -68,7 +68,7 @@ class Layout:
 
     def __init__(self, picture: Picture, batch: int) -> None:
         fmt = picture.format
-        self.dtype = torch.uint8 if fmt.bits == 8 else torch.uint16
+        self.dtype = torch_dtype(fmt)
         self.shapes = fmt.plane_shapes(picture.width, picture.height)
         sizes = [batch * h * w * fmt.dtype.itemsize for h, w in self.shapes]
         padded = [size + -size % 256 for size in sizes]

@@ -18,7 +18,7 @@ from vsr.engine.devices import Precision
 from vsr.engine.route import Route
 from vsr.engine.staging import Lane, Planes, Ticket, open_lane
 from vsr.errors import NonFiniteError, OutOfMemoryError
-from vsr.pipeline import batched
+from vsr.pipeline import batched, never
 from vsr.resample import Kernel
 from vsr.tiling import smallest_tile
 from vsr.types import ColorSpec, Frame
@@ -82,11 +82,15 @@ class FrameUpscaler:
         self._upscaler = factory(settings)
         self._routes: dict[ColorSpec, Route] = {}
 
-    def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+    def __call__(
+        self, frames: Iterable[Frame], idle: Callable[[], bool] = never
+    ) -> Iterator[Frame]:
         """Upscales a stream of frames.
 
         Args:
             frames: All of the source picture's size and format.
+            idle: Whether the next of them has yet to come. What is under way is then finished and
+                handed out first, in smaller batches than usual, so that a pipe waits for nothing.
 
         Yields:
             One frame for each, same times and side data.
@@ -95,10 +99,12 @@ class FrameUpscaler:
             OutOfMemoryError: Even one frame in the smallest tiles does not fit.
             NonFiniteError: The network gives NaN or infinity even in fp32.
         """
-        groups = batched(frames, lambda: self.settings.batch, lambda frame: frame.color)
-        yield from self._flow(groups, self._lane.depth)
+        groups = batched(frames, lambda: self.settings.batch, lambda frame: frame.color, idle)
+        yield from self._flow(groups, self._lane.depth, idle)
 
-    def _flow(self, groups: Iterable[list[Frame]], ahead: int) -> Iterator[Frame]:
+    def _flow(
+        self, groups: Iterable[list[Frame]], ahead: int, idle: Callable[[], bool] = never
+    ) -> Iterator[Frame]:
         flights: deque[_Flight] = deque()
         for group in groups:
             waiting = deque([group])
@@ -111,7 +117,7 @@ class FrameUpscaler:
                         yield from self._land(flights.popleft())
                     continue
                 flights.append(flight)
-                while len(flights) > ahead:
+                while len(flights) > ahead or (flights and not waiting and idle()):
                     yield from self._land(flights.popleft())
         while flights:
             yield from self._land(flights.popleft())

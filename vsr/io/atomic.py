@@ -33,15 +33,17 @@ class PartialFile:
     Args:
         target: Final name; its folder must exist.
         overwrite: Whether `commit` may replace an older file.
+        tidy: Whether what killed jobs with this target left is removed, which reads the folder.
 
     Raises:
         SinkError: The partial file cannot be made.
     """
 
-    def __init__(self, target: Path, *, overwrite: bool = False) -> None:
+    def __init__(self, target: Path, *, overwrite: bool = False, tidy: bool = True) -> None:
         self.target = _resolved(target)
         self._overwrite = overwrite
-        remove_stale(self.target)
+        if tidy:
+            remove_stale(self.target)
         self._path = _partial_path(self.target, f"{os.getpid()}-{next(_count)}")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         try:
@@ -196,16 +198,20 @@ def sink_error(path: Path, error: OSError) -> SinkError:
 
 def remove_stale(target: Path) -> None:
     """Removes partial files of this target whose process is gone."""
-    for path in _partials(target):
+    tidy_folder(target.parent, _partial_path(target, "").name.removesuffix(_SUFFIX))
+
+
+def tidy_folder(folder: Path, head: str = ".") -> None:
+    """Removes partial files whose process is gone and whose name begins so."""
+    for path in _partials(folder, head):
         if not _in_use(path):
             with contextlib.suppress(PermissionError):  # Windows, where it is open somewhere
                 path.unlink(missing_ok=True)
 
 
-def _partials(target: Path) -> Iterator[Path]:
-    head = _partial_path(target, "").name.removesuffix(_SUFFIX)
+def _partials(folder: Path, head: str) -> Iterator[Path]:
     try:
-        entries = list(os.scandir(target.parent))
+        entries = list(os.scandir(folder))
     except OSError:  # making the new partial file will fail as well, and say why
         return
     for entry in entries:

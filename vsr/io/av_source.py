@@ -205,7 +205,7 @@ class AvSource:
         self.decoder_name = decoder.context.name
         self.hardware = decoder.hardware
         self._parity = container_parity(decoder.stream.codec_context)
-        self.interlaced = first.interlaced_frame or self._parity is not None
+        self.interlaced = self._woven(first)
         self._refuse_fields(first, self.first_pts)
         self._layout = self._layout_of(first)
         found = read_orientation(decoder.stream, first)
@@ -321,14 +321,21 @@ class AvSource:
             for made in deinterlacer.finish():
                 yield made, waiting.popleft()
 
+    @property
+    def still(self) -> bool:
+        """Whether the file is one picture by its content, whatever its name."""
+        return self.format_name.endswith("_pipe")
+
+    def _woven(self, frame: av.VideoFrame) -> bool:
+        """Whether a frame holds two fields; the passes of an Adam7 PNG are none to us."""
+        fields = frame.interlaced_frame or self._parity is not None
+        return fields and not self.still
+
     def _wants_filter(self, frame: av.VideoFrame) -> bool:
-        return (
-            self.options.deinterlace == "on" or frame.interlaced_frame or self._parity is not None
-        )
+        return self.options.deinterlace == "on" or self._woven(frame)
 
     def _refuse_fields(self, frame: av.VideoFrame, pts: int) -> None:
-        fields = frame.interlaced_frame or self._parity is not None
-        if fields and self.options.deinterlace == "off":
+        if self._woven(frame) and self.options.deinterlace == "off":
             msg = (
                 f"{self.path} is interlaced at {self._seconds(pts):.3f} s and woven fields must "
                 "not be upscaled; use --deinterlace auto"

@@ -22,6 +22,7 @@ from vsr.errors import DeviceError, UnsupportedSourceError
 from vsr.io.color import fraction
 from vsr.io.damage import Damage
 from vsr.io.open import open_input, too_large
+from vsr.io.png_profile import without_profile
 from vsr.io.streams import choose_video, decoder_for
 
 _log = logging.getLogger(__name__)
@@ -166,7 +167,7 @@ class Decoder:
                     # Empty ones are PyAV's flush, or a dropped frame of AVI which would flush too.
                     if packet.size:
                         progress = True
-                        yield packet
+                        yield without_profile(packet)
             except av.error.FFmpegError:
                 self._broken(self._last)
             else:

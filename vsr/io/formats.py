@@ -69,10 +69,11 @@ def ffmpeg_name(format: PixelFormat) -> str:  # noqa: A002 - the field's own wor
     """FFmpeg's name of a layout, `yuv420p10le` for instance.
 
     Raises:
-        UnsupportedSourceError: FFmpeg has no such format (4:4:0 with alpha, for instance).
+        UnsupportedSourceError: FFmpeg has no such format (4:4:0 with alpha, for instance), or not
+            for video (floating-point samples).
     """
     name = _spelled(format)
-    if name not in _canonical():
+    if format.floating or name not in _canonical():
         msg = f"FFmpeg has no pixel format for {format}; choose another with --pix-fmt"
         raise UnsupportedSourceError(msg)
     return name

@@ -1,0 +1,187 @@
+"""Time per frame through the VapourSynth filter beside the bare network, 640×360 to 1280×720.
+
+    python scripts/bench/vapoursynth.py [--device cpu] [--frames 20] [--rounds 7]
+
+Three things are timed in turns, so that a machine that slows down slows all of them: the embedded
+x2 network on a tensor that is already there, the engine from planes to planes, and the filter with
+frames asked for in order. A row's figure is the median of its rounds. Written with the machine to
+scripts/bench/results/vapoursynth.json.
+
+On the CPU glibc gives freed pictures back to the kernel, more or less often in each row, and page
+faults then hide what is to be measured; a library may not change that, a host may:
+
+    MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=2147483647 python scripts/bench/vapoursynth.py
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:] = [p for p in sys.path if Path(p).resolve() != HERE]  # this file hides its namesake
+
+# ruff: noqa: E402 - so the imports come after
+import numpy as np
+import torch
+import vapoursynth as vs
+
+import vsr
+from vsr.engine.color import Picture
+from vsr.engine.devices import resolve_device
+from vsr.engine.loading import factory, find_model, frame_upscaler, settings_for
+from vsr.types import Frame
+from vsr.vapoursynth import upscale
+from vsr.vapoursynth._clip import pixel_format, read_frame
+
+RESULTS = HERE / "results" / "vapoursynth.json"
+WIDTH, HEIGHT = 640, 360
+FORMATS = ("GRAY8", "YUV420P8", "YUV420P10", "RGBS")
+TAGS = {"_Matrix": 1, "_Range": 0, "_ChromaLocation": 0}
+
+
+def source(name: str, count: int) -> vs.VideoNode:
+    """A clip of one noise frame that costs nothing to ask for."""
+    generator = np.random.default_rng(0)
+    blank = vs.core.std.BlankClip(
+        width=WIDTH, height=HEIGHT, format=getattr(vs, name), length=1, keep=True
+    )
+
+    def draw(n: int, f: vs.VideoFrame) -> vs.VideoFrame:  # noqa: ARG001
+        frame = f.copy()
+        for p in range(frame.format.num_planes):
+            plane = np.asarray(frame[p])
+            values = generator.random(plane.shape)
+            top = 1 if plane.dtype.kind == "f" else (1 << frame.format.bits_per_sample) - 1
+            np.copyto(plane, values * top, casting="unsafe")
+        return frame
+
+    tags = TAGS if not name.startswith("RGB") else {"_Matrix": 0, "_Range": 1}
+    noise = vs.core.std.SetFrameProps(vs.core.std.ModifyFrame(blank, blank, draw), **tags)
+    vs.core.std.SetVideoCache(noise, mode=1, fixedsize=1, maxsize=2)
+    return vs.core.std.Loop(noise, count)
+
+
+def bare(device: torch.device, channels: int) -> Callable[[int], None]:
+    """The network alone, on one tensor again and again."""
+    model = find_model(factor=Fraction(2))
+    network = factory(model, device)(settings_for(model, device, (WIDTH, HEIGHT), batch=1))
+    x = torch.rand(1, channels, HEIGHT, WIDTH, device=device)
+
+    def run(count: int) -> None:
+        with torch.inference_mode():
+            for _ in range(count):
+                network(x)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return run
+
+
+def engine(name: str, device: str) -> Callable[[int], None]:
+    """Planes in, planes out, without VapourSynth."""
+    fmt = pixel_format(vs.core.get_video_format(getattr(vs, name)))
+    still = read_frame(source(name, 1).get_frame(0), 0, Fraction(25))
+    color = still.color.resolved(WIDTH, HEIGHT, fmt.family)
+    ends = [Picture(width=k * WIDTH, height=k * HEIGHT, format=fmt, color=color) for k in (1, 2)]
+    upscaler = frame_upscaler(find_model(factor=Fraction(2)), *ends, device=device, batch=1)
+
+    def run(count: int) -> None:
+        frames: list[Frame] = [still] * count
+        for _ in upscaler(frames):
+            pass
+
+    return run
+
+
+def through_filter(name: str, device: str) -> Callable[[int], None]:
+    """Frames of the filter, in order; new ones every time, so that no cache helps."""
+    clip = upscale(source(name, 100_000), scale=2, device=device, batch_size=1)
+    starts = iter(range(0, clip.num_frames, 1000))
+
+    def run(count: int) -> None:
+        start = next(starts)
+        asked = clip[start : start + count]
+        for _ in asked.frames(close=True, collect_garbage=False):  # vspipe does not collect either
+            pass
+
+    return run
+
+
+def timed(work: Callable[[int], None], frames: int) -> tuple[float, float]:
+    """Milliseconds per frame: of the clock, and of all processor cores together."""
+    began, used = time.perf_counter(), time.process_time()
+    work(frames)
+    spent = time.perf_counter() - began, time.process_time() - used
+    return 1000 * spent[0] / frames, 1000 * spent[1] / frames
+
+
+def machine(device: torch.device) -> dict[str, str | int | None]:
+    """Describes what the figures were measured on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "device": gpu or "cpu",
+        "processor": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "vapoursynth": f"R{vs.core.core_version.release_major}",
+        "vsr": vsr.__version__,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--formats", nargs="+", default=FORMATS)
+    parser.add_argument("--frames", type=int, default=20, help="in a round")
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    device = resolve_device(arguments.device)
+    works = {"network": bare(device, 1)}
+    for name in arguments.formats:
+        works[f"engine {name}"] = engine(name, arguments.device)
+        works[f"filter {name}"] = through_filter(name, arguments.device)
+    for work in works.values():
+        work(3)
+    rounds = [
+        {name: timed(work, arguments.frames) for name, work in works.items()}
+        for _ in range(arguments.rounds)
+    ]
+    table = {
+        name: [statistics.median(row[name][k] for row in rounds) for k in (0, 1)] for name in works
+    }
+    bare_time = table["network"]
+    print("| what | ms per frame | beside the network | processor ms | beside the network |")
+    print("|---|---|---|---|---|")
+    for name, values in table.items():
+        cells = [
+            f"{v:.1f} | {100 * (v / n - 1):+.1f} %" for v, n in zip(values, bare_time, strict=True)
+        ]
+        print(f"| {name} | {' | '.join(cells)} |")
+    facts = {
+        "size": f"{WIDTH}x{HEIGHT} x2, vsr-fast",
+        "machine": machine(device),
+        "allocator": {k: v for k, v in os.environ.items() if k.startswith("MALLOC_")},
+        "threads": torch.get_num_threads(),
+        "frames": arguments.frames,
+        "rounds": arguments.rounds,
+        "milliseconds": {name: round(wall, 2) for name, (wall, _) in table.items()},
+        "processor_milliseconds": {name: round(used, 2) for name, (_, used) in table.items()},
+    }
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
