@@ -12,7 +12,6 @@ from PIL import Image
 import vsr
 from tests import media
 from vsr.cli.main import run
-from vsr.io.stills import read_still
 from vsr.types import Frame
 
 COUNT = 3
@@ -124,7 +123,7 @@ def test_folder(film: Path, network: Path, expected: list[Frame], tmp_path: Path
     for number, frame in enumerate(frames_of(film)):
         Image.fromarray(vsr.to_rgb(frame)).save(folder / f"{number}.png")
     assert run(["upscale", str(folder), "-o", str(made), *settings(network)]) == 0
-    found = [list(read_still(path).planes) for path in sorted(made.iterdir())]
+    found = [list(frames_of(path)[0].planes) for path in sorted(made.iterdir())]
     assert_equal(found, expected)
 
 
