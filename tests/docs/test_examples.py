@@ -28,7 +28,7 @@ def example(number: int) -> Path:
 
 
 def test_every_example_has_a_test_here() -> None:
-    assert [path.name[:2] for path in EXAMPLES] == ["01", "02", "03", "04"]
+    assert [path.name[:2] for path in EXAMPLES] == ["01", "02", "03", "04", "05"]
 
 
 def test_01_writes_a_file(folder: Path, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,6 +69,17 @@ def test_04_takes_any_checkpoint(
     assert "own.mkv: 10 frames of 128×96" in capsys.readouterr().out
     (folder / "own.mkv").unlink()
     run(example(4), monkeypatch, "untrained.safetensors", film)
+
+
+@pytest.mark.ffmpeg
+def test_05_stands_between_two_ffmpegs(
+    folder: Path, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(example(5), monkeypatch, film, folder / "larger.mkv")
+    frames = decoded(folder / "larger.mkv")
+    assert frames[0][1].shape == (96, 128, 3)
+    assert len(frames) == len(decoded(film))
+    assert packets(folder / "larger.mkv", "audio") == packets(film, "audio")
 
 
 def make_example() -> ModuleType:
