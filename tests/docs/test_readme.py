@@ -47,7 +47,7 @@ def marked(code: str) -> object:
     return pytest.param(code, marks=[pytest.mark.ffmpeg] if "import ffmpeg" in code else [])
 
 
-@pytest.mark.parametrize("code", map(marked, CODE))
+@pytest.mark.parametrize("code", [marked(code) for code in CODE])
 def test_python_code_runs(code: str, folder: Path, film: Path) -> None:
     (folder / "movie.mkv").write_bytes(film.read_bytes())
     exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own text
