@@ -284,6 +284,7 @@ class _BySize:
                 model,
                 (info, picture.color),
                 (output, encoder.format, encoder.color),
+                stream=len(self._work.job.pairs) > 1,
             )
         self._upscalers.move_to_end(kind)
         return self._upscalers[kind]

@@ -92,7 +92,11 @@ def run(
         warn_about_hdr(prepared.info, model)
         plan = prepared.plan
         upscaler = upscaler_for(
-            job, model, (prepared.info, prepared.color), (picture, plan.format, plan.color)
+            job,
+            model,
+            (prepared.info, prepared.color),
+            (picture, plan.format, plan.color),
+            stream=picture.frame_count != 1,
         )
         sink = _open_sink(job, prepared)
         stack.callback(sink.abort)
@@ -143,6 +147,8 @@ def upscaler_for(
     model: "Model",
     source: tuple[VideoInfo, ColorSpec],
     target: tuple[VideoInfo, PixelFormat, ColorSpec],
+    *,
+    stream: bool,
 ) -> "FrameUpscaler":
     """Puts a job's network on its device.
 
@@ -151,6 +157,7 @@ def upscaler_for(
         model: Which.
         source: The pictures that come, and their resolved colour.
         target: Size of the pictures to make, and the format and colour that the sink takes.
+        stream: Whether many come.
     """
     from vsr.engine.color import Picture  # noqa: PLC0415
     from vsr.engine.loading import frame_upscaler  # noqa: PLC0415
@@ -167,6 +174,7 @@ def upscaler_for(
         tile_pad=job.tile_pad,
         batch=job.batch,
         tta=job.tta,
+        stream=stream,
     )
 
 

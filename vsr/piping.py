@@ -318,4 +318,4 @@ def _upscaler(
     model = load(work, factor, fetching)
     warn_about_hdr(info, model)
     color = picture.color
-    return upscaler_for(work, model, (info, color), (picture, picture.format, color))
+    return upscaler_for(work, model, (info, color), (picture, picture.format, color), stream=True)

@@ -129,7 +129,7 @@ def test_names_that_exist_win_over_patterns(name):
         ("sub", UnsupportedSourceError, "is a folder"),
         ("s*", SourceNotFoundError, "no file matches"),
         ("-", UnsupportedSourceError, "standard input"),
-        ("frame%04d.png", UnsupportedSourceError, "sequence"),
+        ("frame%04d.mkv", UnsupportedSourceError, "numbered"),
         ("https://host/film.mp4", UnsupportedSourceError, "--allow-url"),
         ("", SourceNotFoundError, "no such file"),
         ("x" * 300, SourceNotFoundError, "no such file"),

@@ -1,6 +1,8 @@
 """Order, times, memory failures and NaN in the steady state."""
 
 import logging
+import threading
+import time
 from dataclasses import replace
 from fractions import Fraction
 
@@ -58,9 +60,11 @@ def upscaler(make, *, settings=Settings(), width=32, height=24):  # noqa: B008
 
 @pytest.mark.parametrize("batch", [1, 3, 8])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_frames_come_in_order_with_their_times(batch, channels):
+@pytest.mark.parametrize("workers", [1, 3])
+def test_frames_come_in_order_with_their_times(batch, channels, workers):
     frames = make_frames(7)
-    out = list(upscaler(lambda _: Nearest(channels), settings=Settings(batch=batch))(frames))
+    settings = Settings(batch=batch, workers=workers)
+    out = list(upscaler(lambda _: Nearest(channels), settings=settings)(frames))
     assert [(f.pts, f.duration, f.time_base) for f in out] == [
         (f.pts, f.duration, f.time_base) for f in frames
     ]
@@ -117,7 +121,8 @@ class NeedsMemory:
         MemoryError(),
     ],
 )
-def test_out_of_memory_halves_and_redoes_the_same_frames(caplog, error):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_out_of_memory_halves_and_redoes_the_same_frames(caplog, error, workers):
     frames = make_frames(9)
 
     def make(settings):
@@ -125,7 +130,7 @@ def test_out_of_memory_halves_and_redoes_the_same_frames(caplog, error):
         return Tiled(network, settings.tile) if settings.tile else network
 
     with caplog.at_level(logging.WARNING, "vsr"):
-        run = upscaler(make, settings=Settings(batch=8))
+        run = upscaler(make, settings=Settings(batch=8, workers=workers))
         out = list(run(frames))
     assert run.settings.batch == 2
     assert [f.pts for f in out] == [f.pts for f in frames]
@@ -135,14 +140,15 @@ def test_out_of_memory_halves_and_redoes_the_same_frames(caplog, error):
     assert sum("out of memory" in r.message for r in caplog.records) == 2
 
 
-def test_out_of_memory_then_tiles(caplog):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_out_of_memory_then_tiles(caplog, workers):
     frames = make_frames(3, 64, 48)
 
     def make(settings):
         network = Nearest(fail=NeedsMemory(20 * 20, torch.OutOfMemoryError("no")), overlap=2)
         return Tiled(network, settings.tile) if settings.tile else network
 
-    run = upscaler(make, width=64, height=48)
+    run = upscaler(make, settings=Settings(workers=workers), width=64, height=48)
     with caplog.at_level(logging.WARNING, "vsr"):
         out = list(run(frames))
     assert run.settings.tile == 16
@@ -263,8 +269,48 @@ class Deep:
     def __init__(self, inner):
         self.inner = inner
 
+    def __enter__(self):
+        self.inner.__enter__()
+
+    def __exit__(self, *error):
+        self.inner.__exit__(*error)
+
     def submit(self, frames, kernel):
         return self.inner.submit(frames, kernel)
+
+
+def test_workers_have_one_thread_each_and_end_with_the_stream():
+    before, cores = threading.enumerate(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    seen = set()
+
+    def look(y):
+        seen.add((threading.current_thread().name, torch.get_num_threads()))
+        time.sleep(0.05)
+        return y
+
+    try:
+        stream = upscaler(lambda _: Nearest(fail=look), settings=Settings(workers=2))
+        for count in (6, 1):  # a stream that was left, and the next one
+            frames = stream(make_frames(6))
+            for _ in range(count):
+                next(frames)
+            assert torch.get_num_threads() == 2
+            frames.close()
+            assert threading.enumerate() == before
+    finally:
+        torch.set_num_threads(cores)
+    assert seen == {("vsr-worker_0", 1), ("vsr-worker_1", 1)}
+
+
+def test_another_error_of_a_worker_is_raised_as_it_is():
+    def fail(_):
+        msg = "no such operator"
+        raise RuntimeError(msg)
+
+    stream = upscaler(lambda _: Nearest(fail=fail), settings=Settings(workers=2))
+    with pytest.raises(RuntimeError, match="no such operator"):
+        list(stream(make_frames(4)))
 
 
 @pytest.mark.parametrize("batch", [1, 3])

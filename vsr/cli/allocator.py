@@ -12,6 +12,7 @@ _log = logging.getLogger(__name__)
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
+_M_ARENA_MAX = -8
 _MOST = 2**31 - 1
 
 
@@ -25,3 +26,4 @@ def keep_freed_memory() -> None:
         return
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, _MOST)
+    mallopt(_M_ARENA_MAX, 1)  # arenas of other threads would be given back all the same

@@ -12,6 +12,8 @@ from vsr.models._base import InputSpec
 
 type Precision = Literal["fp32", "fp16", "bf16"]
 
+_MOST_WORKERS = 4
+
 DTYPES: dict[str, torch.dtype] = {
     "fp32": torch.float32,
     "fp16": torch.float16,
@@ -155,3 +157,11 @@ def _cuda_facts(index: int) -> DeviceFacts:
         memory_bytes=properties.total_memory,
         features=tuple(features),
     )
+
+
+def most_workers(device: torch.device) -> int:
+    """How many frames to compute side by side, each on an equal share of the CPU's threads.
+
+    A thread for each frame is fastest, but every frame costs memory.
+    """
+    return min(_MOST_WORKERS, torch.get_num_threads()) if device.type == "cpu" else 1

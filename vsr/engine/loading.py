@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vsr.checkpoints import blend, ensure, read_checkpoint
 from vsr.engine.base import Upscaler
 from vsr.engine.color import Picture, rgb_to_ycc, ycc_to_rgb
-from vsr.engine.devices import resolve_device, resolve_precision
+from vsr.engine.devices import most_workers, resolve_device, resolve_precision
 from vsr.engine.ensemble import Ensemble
 from vsr.engine.memory import activation_bytes, automatic
 from vsr.engine.network import Network
@@ -193,17 +193,28 @@ def settings_for(
     precision: str = "auto",
     tile: int | None = None,
     batch: int | None = None,
+    stream: bool = False,
 ) -> Settings:
     """Fills in what was left automatic.
+
+    Args:
+        model: What runs.
+        device: Where.
+        size: Width and height of the source.
+        precision: `auto` for the fastest safe one.
+        tile: Side of a tile, None for what fits.
+        batch: Frames computed together, None for what the device likes.
+        stream: Whether many frames come, so that the cores are best given to several at a time.
 
     Raises:
         UsageError: A tile or precision that the network cannot use.
     """
+    workers = most_workers(device) if stream else 1
     if model.module is None:
-        return Settings(batch=batch or 1)
+        return Settings(batch=batch or 1, workers=workers)
     chosen = resolve_precision(precision, device, model.spec)
     per_pixel = activation_bytes(model.module, model.spec, chosen)
-    settings = automatic(model.spec, per_pixel, device, chosen, size)
+    settings = automatic(model.spec, per_pixel, device, chosen, size, workers)
     if tile is not None:
         settings = replace(settings, tile=tile)
     return replace(settings, batch=batch) if batch else settings
@@ -220,11 +231,14 @@ def frame_upscaler(
     tile_pad: int | None = None,
     batch: int | None = None,
     tta: bool = False,
+    stream: bool = False,
 ) -> FrameUpscaler:
-    """Composes model, tiles and colour into a map from frames to frames."""
+    """Composes model, tiles and colour into a map from frames to frames; see `settings_for`."""
     where = resolve_device(device)
     size = (source.width, source.height)
-    settings = settings_for(model, where, size, precision=precision, tile=tile, batch=batch)
+    settings = settings_for(
+        model, where, size, precision=precision, tile=tile, batch=batch, stream=stream
+    )
     make = factory(model, where, tile_pad=tile_pad, tta=tta)
     return FrameUpscaler(make, where, source, target, settings, model.kernel)
 

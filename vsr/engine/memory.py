@@ -52,6 +52,7 @@ def automatic(
     device: torch.device,
     precision: Precision,
     size: tuple[int, int],
+    workers: int = 1,
 ) -> Settings:
     """Chooses the batch and tile for a picture size.
 
@@ -64,13 +65,18 @@ def automatic(
         device: Where the network runs.
         precision: Arithmetic.
         size: Width and height of the source.
+        workers: Frames that the CPU may compute side by side, where that many fit.
     """
     pixels = size[0] * size[1]
     budget = free_memory(device) * (0.5 if device.type == "cuda" else 0.25)
     fitting = int(budget / max(1.0, per_pixel))
     if fitting >= pixels or spec.tiling == "none":
         wanted = max(1, min(8, _BATCH_PIXELS // pixels)) if device.type == "cuda" else 1
-        return Settings(precision=precision, batch=max(1, min(wanted, fitting // pixels)))
+        return Settings(
+            precision=precision,
+            batch=max(1, min(wanted, fitting // pixels)),
+            workers=max(1, min(workers, fitting // pixels)),
+        )
     tile = int(fitting**0.5) // 32 * 32
     return Settings(
         precision=precision, tile=max(tile, smallest_tile(spec.overlap, spec.multiple_of))

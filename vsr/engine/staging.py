@@ -4,11 +4,13 @@ A CUDA lane owns three streams and a ring of slots. A slot has a pinned host buf
 buffer for each direction, allocated once. Frames are copied into pinned memory, uploaded on one
 stream, computed on another and downloaded on a third; events order them, and the host waits only
 for the event of the batch that it hands out. A host lane does the same on the CPU, where there is
-nothing to carry.
+nothing to carry: its slots are workers, each with its share of the threads.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from threading import Barrier
 from typing import Protocol
 
 import numpy as np
@@ -34,17 +36,27 @@ class Ticket(Protocol):
 
 
 class Lane(Protocol):
-    """Runs batches on a device, in order."""
+    """Runs batches on a device, in order, while it is entered."""
 
     depth: int
     """Batches that may be under way while the next is submitted."""
+
+    def __enter__(self) -> object:
+        """Starts what a stream needs."""
+        ...
+
+    def __exit__(self, *_: object) -> None:
+        """Stops it; what is under way is finished or forgotten."""
+        ...
 
     def submit(self, frames: Sequence[Frame], kernel: Kernel) -> Ticket:
         """Starts a batch."""
         ...
 
 
-def open_lane(device: torch.device, source: Picture, target: Picture, batch: int) -> Lane:
+def open_lane(
+    device: torch.device, source: Picture, target: Picture, batch: int, workers: int
+) -> Lane:
     """Makes the lane of a device.
 
     Args:
@@ -52,10 +64,11 @@ def open_lane(device: torch.device, source: Picture, target: Picture, batch: int
         source: Frames that will be submitted.
         target: Frames that will be collected.
         batch: Most frames of a submission.
+        workers: Batches that the CPU computes side by side.
     """
     if device.type == "cuda":
         return CudaLane(device, source, target, batch)
-    return HostLane(source, batch)
+    return HostLane(source, batch, workers)
 
 
 class Layout:
@@ -92,37 +105,88 @@ def _fill(views: tuple[Tensor, ...], frames: Sequence[Frame]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class HostTicket:
-    """A finished batch of the CPU."""
+    """A batch under way on the CPU."""
 
-    planes: tuple[Tensor, ...]
-    health: Tensor
+    result: "Future[tuple[tuple[Tensor, ...], Tensor]]"
 
     def collect(self) -> tuple[list[Planes], bool]:
         """See `Ticket`."""
-        arrays = [plane.numpy() for plane in self.planes]
+        planes, health = self.result.result()
+        arrays = [plane.numpy() for plane in planes]
         frames = [tuple(array[n] for array in arrays) for n in range(arrays[0].shape[0])]
-        return frames, bool(torch.isfinite(self.health))
+        return frames, bool(torch.isfinite(health))
 
 
 class HostLane:
-    """Runs batches at once on the CPU.
+    """Runs batches on the CPU: at once, or on workers side by side.
+
+    Threads that share one picture wait for each other after every layer, and longer so where other
+    programs or the encoder want the cores too; workers with pictures of their own do not.
 
     Args:
         source: Frames that will be submitted.
         batch: Most frames of a submission.
+        workers: Batches computed side by side; each gets an equal share of PyTorch's threads. With
+            one, the caller's thread computes.
     """
 
-    depth = 0
-
-    def __init__(self, source: Picture, batch: int) -> None:
+    def __init__(self, source: Picture, batch: int, workers: int = 1) -> None:
         self._layout = Layout(source, batch)
-        self._buffer = torch.empty(self._layout.bytes, dtype=torch.uint8)
+        self.depth = workers if workers > 1 else 0
+        self._free = self._buffers()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def _buffers(self) -> list[Tensor]:
+        return [torch.empty(self._layout.bytes, dtype=torch.uint8) for _ in range(self.depth + 1)]
+
+    def __enter__(self) -> None:
+        """Starts the workers."""
+        if self.depth:
+            self._free = self._buffers()  # batches that were cancelled kept theirs
+            self._pool = _pool(self.depth)
+
+    def __exit__(self, *_: object) -> None:
+        """Waits for what the workers are at."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
 
     def submit(self, frames: Sequence[Frame], kernel: Kernel) -> HostTicket:
         """See `Lane`."""
-        views = self._layout.views(self._buffer, len(frames))
-        _fill(views, frames)
-        return HostTicket(*kernel(views))
+        buffer = self._free.pop()
+        if self._pool is not None:
+            return HostTicket(self._pool.submit(self._compute, buffer, frames, kernel))
+        done: Future[tuple[tuple[Tensor, ...], Tensor]] = Future()
+        done.set_result(self._compute(buffer, frames, kernel))
+        return HostTicket(done)
+
+    def _compute(
+        self, buffer: Tensor, frames: Sequence[Frame], kernel: Kernel
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        try:
+            with torch.inference_mode():
+                views = self._layout.views(buffer, len(frames))
+                _fill(views, frames)
+                return kernel(views)
+        finally:
+            self._free.append(buffer)
+
+
+def _pool(workers: int) -> ThreadPoolExecutor:
+    """Threads of which each computes with its share of the cores; the caller's number stays."""
+    cores = torch.get_num_threads()
+    share = max(1, cores // workers)
+    met = Barrier(workers)
+
+    def begin() -> None:
+        torch.get_num_threads()  # a thread's first look takes over the program's number
+        torch.set_num_threads(share)
+        met.wait()
+
+    pool = ThreadPoolExecutor(workers, "vsr-worker")
+    wait([pool.submit(begin) for _ in range(workers)])
+    torch.set_num_threads(cores)
+    return pool
 
 
 class _Slot:
@@ -186,6 +250,12 @@ class CudaLane:
         )
         self._free = [_Slot(device, self._source, self._target) for _ in range(depth + 1)]
         torch.cuda.current_stream(device).synchronize()
+
+    def __enter__(self) -> None:
+        """Does nothing: streams and slots stay."""
+
+    def __exit__(self, *_: object) -> None:
+        """Likewise; what is under way ends by itself."""
 
     def submit(self, frames: Sequence[Frame], kernel: Kernel) -> CudaTicket:
         """See `Lane`; returns as soon as the work is queued."""

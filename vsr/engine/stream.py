@@ -34,11 +34,13 @@ class Settings:
         precision: Arithmetic of the network.
         tile: Side of a tile in input pixels, 0 for the whole picture.
         batch: Frames that go through the network together.
+        workers: Batches that the CPU computes side by side.
     """
 
     precision: Precision = "fp32"
     tile: int = 0
     batch: int = 1
+    workers: int = 1
 
 
 type Factory = Callable[[Settings], Upscaler]
@@ -51,7 +53,7 @@ class _Flight:
 
     frames: list[Frame]
     ticket: Ticket
-    precision: Precision
+    settings: Settings
 
 
 class FrameUpscaler:
@@ -78,7 +80,7 @@ class FrameUpscaler:
         self.settings = settings
         self._factory, self.device, self._kernel = factory, device, kernel
         self._source, self._target = source, target
-        self._lane: Lane = open_lane(device, source, target, settings.batch)
+        self._lane: Lane = open_lane(device, source, target, settings.batch, settings.workers)
         self._upscaler = factory(settings)
         self._routes: dict[ColorSpec, Route] = {}
 
@@ -100,7 +102,8 @@ class FrameUpscaler:
             NonFiniteError: The network gives NaN or infinity even in fp32.
         """
         groups = batched(frames, lambda: self.settings.batch, lambda frame: frame.color, idle)
-        yield from self._flow(groups, self._lane.depth, idle)
+        with self._lane:
+            yield from self._flow(groups, self._lane.depth, idle)
 
     def _flow(
         self, groups: Iterable[list[Frame]], ahead: int, idle: Callable[[], bool] = never
@@ -135,14 +138,17 @@ class FrameUpscaler:
             with torch.inference_mode():
                 ticket = self._lane.submit(frames, self._route(frames[0].color))
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
-                raise
             self._shrink(error)
             return None
-        return _Flight(frames, ticket, self.settings.precision)
+        return _Flight(frames, ticket, self.settings)
 
     def _land(self, flight: _Flight) -> Iterator[Frame]:
-        results, finite = flight.ticket.collect()
+        try:
+            results, finite = flight.ticket.collect()
+        except (RuntimeError, MemoryError) as error:
+            self._shrink(error, flight.settings)
+            yield from self._flow([flight.frames], ahead=0)
+            return
         if not finite:
             yield from self._redo(flight)
             return
@@ -154,7 +160,7 @@ class FrameUpscaler:
 
     def _redo(self, flight: _Flight) -> Iterator[Frame]:
         frame = flight.frames[0]
-        if flight.precision == "fp32":
+        if flight.settings.precision == "fp32":
             msg = (
                 f"the network gave NaN or infinity in fp32 near {float(frame.seconds):.3f} s: "
                 "the checkpoint is damaged or not made for this network"
@@ -163,7 +169,7 @@ class FrameUpscaler:
         if self.settings.precision != "fp32":
             _log.warning(
                 "%s overflowed near %.3f s: these frames are redone and the rest done in fp32",
-                flight.precision,
+                flight.settings.precision,
                 float(frame.seconds),
             )
             self.settings = replace(self.settings, precision="fp32")
@@ -183,8 +189,17 @@ class FrameUpscaler:
             self._routes[color] = Route(self._upscaler, source, self._target, self._kernel)
         return self._routes[color]
 
-    def _shrink(self, cause: BaseException) -> None:
-        """Halves the batch, or if that is one, the tile."""
+    def _shrink(self, cause: BaseException, failed: Settings | None = None) -> None:
+        """Halves the batch, or if that is one, the tile, after something did not fit.
+
+        Args:
+            cause: What was raised; raised again if it has to do with something else.
+            failed: The settings that were too large, if others may apply by now.
+        """
+        if not _is_out_of_memory(cause):
+            raise cause
+        if failed not in (None, self.settings):
+            return
         if self.settings.batch > 1:
             self.settings = replace(self.settings, batch=self.settings.batch // 2)
             _log.warning("out of memory: going on with batches of %d", self.settings.batch)
