@@ -20,4 +20,5 @@ arguments = parser.parse_args()
 film = ffmpeg.input(arguments.source, copyts=None)
 chain = through(film.video.filter("hqdn3d", 1.5), scale=arguments.scale)
 sharper = chain.video.filter("unsharp", 3, 3, 0.4)
-chain.run(ffmpeg.output(sharper, film["a?"], arguments.target, crf=18, fps_mode="passthrough"))
+how = {"acodec": "copy", "crf": 18, "fps_mode": "passthrough", "avoid_negative_ts": "disabled"}
+chain.run(ffmpeg.output(sharper, film["a?"], arguments.target, **how))

@@ -8,7 +8,7 @@ pipes, nothing on the disk between them.
 
     film = ffmpeg.input("film.mkv")
     chain = through(film.video.filter("bwdif"), scale=2)
-    chain.run(ffmpeg.output(chain.video, film["a?"], "larger.mkv", crf=18))
+    chain.run(ffmpeg.output(chain.video, film["a?"], "larger.mkv", acodec="copy", crf=18))
 
 `upscale` is the ready-made chain for a whole file. Frames travel as NUT, which keeps their times;
 it has no words for colour, so `upscale` tags the output as the source was tagged.

@@ -56,9 +56,9 @@ def test_sizes_that_alternate_share_two_networks(tmp_path, monkeypatch):
     made = []
     original = folders.upscaler_for
 
-    def counted(*args):
+    def counted(*args, **how):
         made.append(args[2][0].width)
-        return original(*args)
+        return original(*args, **how)
 
     monkeypatch.setattr(folders, "upscaler_for", counted)
     sizes = {f"p{k}": ((20, 10) if k % 2 else (10, 20)) for k in range(12)}
