@@ -53,6 +53,7 @@ class JobResult:
         peak_host_bytes: Most memory that the process ever held, None where unknown.
         precision: Arithmetic at the end.
         device: Where the network ran.
+        reused: Frames whose picture was that of the frame before, and was not computed again.
     """
 
     frames: int
@@ -64,6 +65,7 @@ class JobResult:
     peak_host_bytes: int | None
     precision: str
     device: str
+    reused: int = 0
 
 
 def run(
@@ -120,6 +122,7 @@ def run(
             peak_host_bytes=peak_memory(),
             precision=upscaler.settings.precision,
             device=str(upscaler.device),
+            reused=upscaler.reused,
         )
 
 

@@ -188,8 +188,9 @@ def batched[T](
     size: Callable[[], int],
     alike: Callable[[T], object],
     idle: Callable[[], bool] = never,
+    weight: Callable[[T], float] = lambda _: 1,
 ) -> Iterator[list[T]]:
-    """Groups consecutive items that are alike, at most `size()` at a time.
+    """Groups consecutive items that are alike, until they weigh `size()`.
 
     A full group leaves at once, before the next item is asked for.
 
@@ -199,17 +200,19 @@ def batched[T](
         alike: Items with different values of this never share a group.
         idle: Asked after each item whether the next one has yet to come; an incomplete group then
             leaves too.
+        weight: Of an item, above 0 and at most 1.
     """
     group: list[T] = []
-    most = 1
+    most, weighs = 1, 0.0
     for item in items:
         if group and alike(item) != alike(group[0]):
             yield group
             group = []
         if not group:
-            most = size()
+            most, weighs = size(), 0.0
         group.append(item)
-        if len(group) >= most or idle():
+        weighs += weight(item)
+        if weighs >= most or idle():
             yield group
             group = []
     if group:

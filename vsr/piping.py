@@ -142,6 +142,7 @@ def run(
             peak_host_bytes=peak_memory(),
             precision=upscaler.settings.precision,
             device=str(upscaler.device),
+            reused=upscaler.reused,
         )
 
 

@@ -1,5 +1,6 @@
 """Order, times, memory failures and NaN in the steady state."""
 
+import itertools
 import logging
 import threading
 import time
@@ -12,6 +13,7 @@ import torch
 
 from vsr.engine.color import Picture
 from vsr.engine.ensemble import Ensemble
+from vsr.engine.repeats import same_picture
 from vsr.engine.stream import FrameUpscaler, Settings
 from vsr.engine.tiled import Chained, Padded, Tiled
 from vsr.errors import NonFiniteError, OutOfMemoryError, UsageError
@@ -341,3 +343,66 @@ def test_what_waits_already_goes_in_full_batches_over_the_whole_depth():
     assert first.pts == frames[0].pts
     assert [shape[0] for shape in network.shapes] == [2, 2, 2]
     assert len(list(out)) == 7
+
+
+def repeated(pattern):
+    """Frames whose pictures are those of these numbers, each a copy with its own time."""
+    made = make_frames(max(pattern) + 1)
+    return [
+        replace(made[k], pts=n, planes=tuple(plane.copy() for plane in made[k].planes))
+        for n, k in enumerate(pattern)
+    ]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("batch", [1, 3, 8])
+@pytest.mark.parametrize("pattern", [[0, 0, 1, 1, 2, 2, 0], [0] * 40 + [1], [0, 1, 1, 1, 2]])
+def test_a_picture_that_stays_is_computed_once(pattern, batch, workers):
+    network = Nearest()
+    stream = upscaler(lambda _: network, settings=Settings(batch=batch, workers=workers))
+    frames = repeated(pattern)
+    out = list(stream(frames))
+    changes = 1 + sum(a != b for a, b in itertools.pairwise(pattern))
+    assert sum(shape[0] for shape in network.shapes) == changes
+    assert stream.reused == len(pattern) - changes
+    assert [frame.pts for frame in out] == list(range(len(pattern)))
+    expected = [next(iter(upscaler(lambda _: Nearest())([frame]))) for frame in frames]
+    for a, b in zip(out, expected, strict=True):
+        assert all(np.array_equal(p, q) for p, q in zip(a.planes, b.planes, strict=True))
+
+
+def test_repeats_after_a_batch_that_is_redone():
+    network = Nearest(fail=NeedsMemory(2 * 32 * 24, torch.OutOfMemoryError("no")))
+    frames = repeated([0, 1, 2, 3, 3, 3, 4, 4, 5])
+    out = list(upscaler(lambda _: network, settings=Settings(batch=6))(frames))
+    expected = list(upscaler(lambda _: Nearest())(frames))
+    for a, b in zip(out, expected, strict=True):
+        assert all(np.array_equal(p, q) for p, q in zip(a.planes, b.planes, strict=True))
+
+
+@pytest.mark.parametrize("plane", [0, 1, 2])
+def test_one_other_sample_or_tag_is_another_picture(plane):
+    (frame,) = make_frames(1)
+    changed = [p.copy() for p in frame.planes]
+    changed[plane][-1, -1] ^= 1
+    assert same_picture(frame, replace(frame, pts=5, duration=9))
+    assert not same_picture(frame, replace(frame, planes=tuple(changed)))
+    assert not same_picture(frame, replace(frame, color=replace(COLOR, full_range=True)))
+
+
+def test_a_still_scene_does_not_pile_up():
+    """Frames come out while an endless still goes in."""
+    stream = upscaler(lambda _: Nearest(), settings=Settings(batch=8))
+    (frame,) = make_frames(1)
+    given = []
+
+    def still():
+        for number in itertools.count():
+            given.append(number)
+            yield replace(frame, pts=number)
+
+    out = stream(still())
+    for expected in range(500):
+        assert next(out).pts == expected
+        assert len(given) - expected < 100
+    out.close()

@@ -113,6 +113,8 @@ def summary(result: Any) -> str:
         text += f", bounded by {result.bottleneck}"
     if result.damaged:
         text += f", {result.damaged} damaged frames concealed"
+    if reused := getattr(result, "reused", 0):
+        text += f", {reused} repeated frames not computed again"
     return text
 
 
@@ -263,6 +265,7 @@ class Json:
                 "height": result.size[1],
                 "bottleneck": result.bottleneck,
                 "damaged": result.damaged,
+                "reused": getattr(result, "reused", 0),
                 "skipped": getattr(result, "skipped", 0),
                 "failed": len(getattr(result, "failed", ())),
                 "peak_host_bytes": result.peak_host_bytes,

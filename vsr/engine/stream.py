@@ -3,6 +3,7 @@
 Batches are submitted ahead of the one that is handed out, as far as the device's lane allows.
 Nothing is ever dropped: a batch that does not fit into memory is redone with a smaller batch, then
 with smaller tiles; a batch with NaN or infinity is redone in fp32, and so is everything after it.
+A picture that does not change is computed once.
 """
 
 import logging
@@ -15,6 +16,7 @@ import torch
 from vsr.engine.base import Upscaler
 from vsr.engine.color import Picture
 from vsr.engine.devices import Precision
+from vsr.engine.repeats import Shot, shots
 from vsr.engine.route import Route
 from vsr.engine.staging import Lane, Planes, Ticket, open_lane
 from vsr.errors import NonFiniteError, OutOfMemoryError
@@ -24,6 +26,9 @@ from vsr.tiling import smallest_tile
 from vsr.types import ColorSpec, Frame
 
 _log = logging.getLogger(__name__)
+
+_REPEATED = 1 / 8
+"""What a frame without a new picture weighs in a batch: they need nothing but must not pile up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +54,10 @@ type Factory = Callable[[Settings], Upscaler]
 
 @dataclass(frozen=True, slots=True)
 class _Flight:
-    """A submitted batch with what is needed to do it again."""
+    """A batch with what is needed to do it again; without a ticket, nothing in it is new."""
 
-    frames: list[Frame]
-    ticket: Ticket
+    shots: list[Shot]
+    ticket: Ticket | None
     settings: Settings
 
 
@@ -66,6 +71,9 @@ class FrameUpscaler:
         target: What comes out.
         settings: To begin with; `self.settings` tells what they have become.
         kernel: For chroma, alpha and sizes between the network's.
+
+    Attributes:
+        reused: Frames so far that got the result of the frame before.
     """
 
     def __init__(
@@ -83,6 +91,8 @@ class FrameUpscaler:
         self._lane: Lane = open_lane(device, source, target, settings.batch, settings.workers)
         self._upscaler = factory(settings)
         self._routes: dict[ColorSpec, Route] = {}
+        self._latest: Planes = ()
+        self.reused = 0
 
     def __call__(
         self, frames: Iterable[Frame], idle: Callable[[], bool] = never
@@ -101,12 +111,19 @@ class FrameUpscaler:
             OutOfMemoryError: Even one frame in the smallest tiles does not fit.
             NonFiniteError: The network gives NaN or infinity even in fp32.
         """
-        groups = batched(frames, lambda: self.settings.batch, lambda frame: frame.color, idle)
+        groups = batched(
+            shots(frames),
+            size=lambda: self.settings.batch,
+            alike=lambda shot: shot.frame.color,
+            idle=idle,
+            weight=lambda shot: 1 if shot.new else _REPEATED,
+        )
         with self._lane:
             yield from self._flow(groups, self._lane.depth, idle)
+        self._latest = ()
 
     def _flow(
-        self, groups: Iterable[list[Frame]], ahead: int, idle: Callable[[], bool] = never
+        self, groups: Iterable[list[Shot]], ahead: int, idle: Callable[[], bool] = never
     ) -> Iterator[Frame]:
         flights: deque[_Flight] = deque()
         for group in groups:
@@ -125,41 +142,50 @@ class FrameUpscaler:
         while flights:
             yield from self._land(flights.popleft())
 
-    def _next_part(self, waiting: deque[list[Frame]]) -> list[Frame]:
+    def _next_part(self, waiting: deque[list[Shot]]) -> list[Shot]:
         group = waiting.popleft()
+        if sum(shot.new for shot in group) <= self.settings.batch:
+            return group
         part, rest = group[: self.settings.batch], group[self.settings.batch :]
-        if rest:
-            waiting.appendleft(rest)
+        waiting.appendleft(rest)
         return part
 
-    def _launch(self, frames: list[Frame]) -> _Flight | None:
+    def _launch(self, part: list[Shot]) -> _Flight | None:
         """Submits a batch; None if it did not fit and the settings have been shrunk."""
+        frames = [shot.frame for shot in part if shot.new]
+        if not frames:
+            return _Flight(part, None, self.settings)
         try:
             with torch.inference_mode():
                 ticket = self._lane.submit(frames, self._route(frames[0].color))
         except (RuntimeError, MemoryError) as error:
             self._shrink(error)
             return None
-        return _Flight(frames, ticket, self.settings)
+        return _Flight(part, ticket, self.settings)
 
     def _land(self, flight: _Flight) -> Iterator[Frame]:
         try:
-            results, finite = flight.ticket.collect()
+            results, finite = flight.ticket.collect() if flight.ticket else ([], True)
         except (RuntimeError, MemoryError) as error:
             self._shrink(error, flight.settings)
-            yield from self._flow([flight.frames], ahead=0)
+            yield from self._flow([flight.shots], ahead=0)
             return
         if not finite:
             yield from self._redo(flight)
             return
-        for frame, planes in zip(flight.frames, results, strict=True):
-            yield self._finished(frame, planes)
+        fresh = iter(results)
+        for shot in flight.shots:
+            self._latest = next(fresh) if shot.new else self._latest
+            self.reused += not shot.new
+            yield self._finished(shot.frame)
 
-    def _finished(self, frame: Frame, planes: Planes) -> Frame:
-        return replace(frame, planes=planes, format=self._target.format, color=self._target.color)
+    def _finished(self, frame: Frame) -> Frame:
+        return replace(
+            frame, planes=self._latest, format=self._target.format, color=self._target.color
+        )
 
     def _redo(self, flight: _Flight) -> Iterator[Frame]:
-        frame = flight.frames[0]
+        frame = flight.shots[0].frame
         if flight.settings.precision == "fp32":
             msg = (
                 f"the network gave NaN or infinity in fp32 near {float(frame.seconds):.3f} s: "
@@ -174,7 +200,7 @@ class FrameUpscaler:
             )
             self.settings = replace(self.settings, precision="fp32")
             self._rebuild()
-        yield from self._flow([flight.frames], ahead=0)
+        yield from self._flow([flight.shots], ahead=0)
 
     def _rebuild(self) -> None:
         self._upscaler = self._factory(self.settings)
