@@ -94,6 +94,14 @@ def _logger() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _readers() -> Iterator[None]:
+    """What a test has read from is closed."""
+    yield
+    while "tests.pipes" in sys.modules and sys.modules["tests.pipes"].OPEN:
+        sys.modules["tests.pipes"].OPEN.pop().close()
+
+
+@pytest.fixture(autouse=True)
 def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's cache."""
     home = tmp_path_factory.getbasetemp() / "home"

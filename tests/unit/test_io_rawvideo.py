@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.unit.test_io_y4m import OPEN, fed
+from tests.pipes import fed
 from vsr.errors import SinkError, SourceError, UsageError
 from vsr.io.rawvideo import RawSink, RawSource, parse_raw
 
@@ -19,13 +19,6 @@ class Kept(io.BytesIO):
         pass
 
     discard = commit
-
-
-@pytest.fixture(autouse=True)
-def _closing():
-    yield
-    while OPEN:
-        OPEN.pop().close()
 
 
 def size_of(name, width, height):

@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from tests.pipes import fed
 from vsr.errors import (
     CancelledError,
     ContainerError,
@@ -43,32 +44,6 @@ FORMS = {
     "mono12": (PixelFormat(family="gray", bits=12), 0),
     "mono16": (PixelFormat(family="gray", bits=16), 0),
 }
-
-
-OPEN = []
-
-
-@pytest.fixture(autouse=True)
-def _closing():
-    yield
-    while OPEN:
-        OPEN.pop().close()
-
-
-def fed(data):
-    """A reader of these bytes, which come from another thread through a real pipe."""
-    read, write = os.pipe()
-
-    def send():
-        with os.fdopen(write, "wb") as file:
-            try:
-                file.write(data)
-            except BrokenPipeError:
-                return
-
-    threading.Thread(target=send, daemon=True).start()
-    OPEN.append(ByteReader(read, "standard input"))
-    return OPEN[-1]
 
 
 def source_of(data, **options):

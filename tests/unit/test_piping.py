@@ -13,7 +13,8 @@ import pytest
 
 import vsr
 from tests import media
-from tests.unit.test_io_y4m import fed, parsed, planes_for, stream
+from tests.pipes import fed
+from tests.unit.test_io_y4m import parsed, planes_for, stream
 from vsr.errors import (
     ContainerError,
     ModelError,
