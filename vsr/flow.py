@@ -1,11 +1,13 @@
 """Source, device and sink side by side in three threads; every door goes through here."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from vsr.io.base import FrameSink
 from vsr.pipeline import Prefetch, bottleneck, never
+from vsr.trace import Trace, each_spanned, spanned
 from vsr.types import Frame, Progress, Stage
 
 _QUEUE_BYTES = 256 << 20
@@ -23,6 +25,21 @@ class Upscaling(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Flown:
+    """What went through.
+
+    Attributes:
+        frames: How many were written.
+        bottleneck: The stage that the others waited for, None if none did noticeably.
+        busy: Share of the time, from 0 to 1, that each stage had work to do.
+    """
+
+    frames: int
+    bottleneck: Stage | None
+    busy: Mapping[Stage, float]
+
+
 def flow(
     source: Iterable[Frame],
     upscaler: Upscaling,
@@ -33,7 +50,8 @@ def flow(
     *,
     ahead: int = 8,
     release: Callable[[], None] | None = None,
-) -> tuple[int, Stage | None]:
+    trace: Trace | None = None,
+) -> Flown:
     """Decodes and upscales in threads of their own, and writes in the caller's.
 
     Args:
@@ -46,23 +64,25 @@ def flow(
         ahead: Most decoded frames waiting for the device.
         release: Frees a live source, such as a pipe, that waits for data; called before the decode
             thread is waited for. With it no frame waits for the next: batches may be smaller.
-
-    Returns:
-        The number of frames written, and the stage that the others waited for.
+        trace: Records what the stages do.
 
     Raises:
         VsrError: The first error of any stage, as itself.
     """
-    began = reported = time.perf_counter()
-    written = 0
-    decoded = Prefetch(source, items=ahead, size=_bytes, most_bytes=_QUEUE_BYTES, name="vsr-decode")
+    began = reported = now = time.perf_counter()
+    written, encoding = 0, 0.0
+    read = source if trace is None else each_spanned(source, trace, "decode")
+    decoded = Prefetch(read, items=ahead, size=_bytes, most_bytes=_QUEUE_BYTES, name="vsr-decode")
     upscaled = upscaler(decoded, never if release is None else decoded.idle)
     results = Prefetch(upscaled, items=4, size=_bytes, most_bytes=_QUEUE_BYTES, name="vsr-device")
     try:
         for frame in results:
-            sink.write(frame)
+            given = time.perf_counter()
+            with spanned(trace, "encode"):
+                sink.write(frame)
             written += 1
             now = time.perf_counter()
+            encoding += now - given
             if now - reported >= 0.1:
                 reported = now
                 stage = bottleneck(decoded.waits, results.waits)
@@ -76,7 +96,14 @@ def flow(
         if release is not None:
             release()
         decoded.close(None if release is None else _PATIENCE)
-    return written, bottleneck(decoded.waits, results.waits)
+    whole = max(now - began, 1e-9)
+    idle: dict[Stage, float] = {
+        "decode": decoded.waits.put,
+        "device": decoded.waits.get + results.waits.put,
+        "encode": whole - encoding,
+    }
+    busy = {stage: min(1.0, max(0.0, 1 - seconds / whole)) for stage, seconds in idle.items()}
+    return Flown(written, bottleneck(decoded.waits, results.waits), busy)
 
 
 def _bytes(frame: Frame) -> int:

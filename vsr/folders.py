@@ -25,9 +25,10 @@ from vsr.io.picture_encoders import PictureEncoder
 from vsr.io.picture_tags import read_tags
 from vsr.io.stills import FLOAT_WARNING, read_still
 from vsr.io.workers import Workers, ordered
-from vsr.jobs import Fetching, load, peak_memory, upscaler_for, warn_about_hdr
+from vsr.jobs import Fetching, load, peak_memory, upscaler_for, warn_about_hdr, write_trace
 from vsr.pipeline import never
 from vsr.planning import UpscaleJob, output_picture
+from vsr.trace import Trace
 from vsr.types import ColorSpec, Frame, Progress, Stage, VideoInfo
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class FolderResult:
         bottleneck: The stage that the others waited for.
         damaged: Always 0: a damaged picture counts as failed.
         peak_host_bytes: Most memory that the process ever held, None where unknown.
+        reused: Pictures that were equal to the one before, and were not computed again.
+        busy: Share of the time that each stage had work to do.
     """
 
     frames: int
@@ -102,6 +105,8 @@ class FolderResult:
     bottleneck: Stage | None
     damaged: int
     peak_host_bytes: int | None
+    reused: int = 0
+    busy: Mapping[Stage, float] = field(default_factory=dict)
 
 
 def run(
@@ -129,6 +134,7 @@ def run(
     todo = [pair for pair in job.pairs if overwrite or not os.path.lexists(pair[1])]
     work = _Work(job, todo)
     stage: Stage | None = None
+    reused, busy = 0, dict[Stage, float]()
     for folder in {target.parent for _, target in todo}:
         tidy_folder(folder)
     if todo:
@@ -136,7 +142,11 @@ def run(
         try:
             upscaler = _BySize(work, fetching or Fetching())
             told = partial(_tell, report, work)
-            _, stage = flow(work.frames(), upscaler, sink, (0, 0), len(todo), told)
+            flown = flow(
+                work.frames(), upscaler, sink, (0, 0), len(todo), told, trace=upscaler.trace
+            )
+            stage, busy, reused = flown.bottleneck, dict(flown.busy), upscaler.reused
+            write_trace(upscaler.trace, job.how)
             sink.finish()
         finally:
             sink.abort()
@@ -155,6 +165,8 @@ def run(
         size=work.size,
         bottleneck=stage,
         damaged=0,
+        reused=reused,
+        busy=busy,
         peak_host_bytes=peak_memory(),
     )
 
@@ -235,6 +247,8 @@ class _BySize:
         self._work, self._fetching = work, fetching
         self._upscalers: OrderedDict[tuple[object, ...], FrameUpscaler] = OrderedDict()
         self._models: dict[Fraction, Model] = {}
+        self.trace = Trace() if work.job.how.profile else None
+        self.reused = 0
 
     def __call__(
         self, frames: Iterable[Frame], idle: Callable[[], bool] = never
@@ -249,7 +263,10 @@ class _BySize:
                 waiting.append(first)
             picture = self._work.of(waiting[0])
             alike = self._alike(picture.kind, waiting, upstream)
-            yield from self._upscaler(picture)(alike, idle)
+            upscaler = self._upscaler(picture)
+            before = upscaler.reused
+            yield from upscaler(alike, idle)
+            self.reused += upscaler.reused - before
 
     def _alike(
         self, kind: tuple[object, ...], waiting: deque[Frame], upstream: Iterator[Frame]
@@ -286,6 +303,7 @@ class _BySize:
                 (output, encoder.format, encoder.color),
                 stream=len(self._work.job.pairs) > 1,
             )
+            self._upscalers[kind].trace = self.trace
         self._upscalers.move_to_end(kind)
         return self._upscalers[kind]
 

@@ -3,20 +3,22 @@
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsr.errors import UnsupportedSourceError
 from vsr.flow import flow
+from vsr.io.atomic import sink_error
 from vsr.io.av_sink import AvSink
 from vsr.io.base import FrameSink
 from vsr.io.folder import Stills
 from vsr.io.plan import OutputPlan
 from vsr.planning import HLG, PQ, Prepared, UpscaleJob, prepare
+from vsr.trace import Trace
 from vsr.types import ColorSpec, PixelFormat, Progress, Stage, VideoInfo
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class JobResult:
         precision: Arithmetic at the end.
         device: Where the network ran.
         reused: Frames whose picture was that of the frame before, and was not computed again.
+        busy: Share of the time that each stage had work to do.
     """
 
     frames: int
@@ -66,6 +69,7 @@ class JobResult:
     precision: str
     device: str
     reused: int = 0
+    busy: Mapping[Stage, float] = field(default_factory=dict)
 
 
 def run(
@@ -103,12 +107,19 @@ def run(
         sink = _open_sink(job, prepared)
         stack.callback(sink.abort)
         size = (picture.width, picture.height)
-        written, stage = flow(prepared.source, upscaler, sink, size, picture.frame_count, report)
+        trace = Trace() if job.profile else None
+        upscaler.trace = trace
+        flown = flow(
+            prepared.source, upscaler, sink, size, picture.frame_count, report, trace=trace
+        )
+        written = flown.frames
         if written == 0:
             msg = f"no frame of {job.source} could be decoded: the file is damaged or empty"
             raise UnsupportedSourceError(msg)
         sink.finish()
+        write_trace(trace, job)
         seconds = time.perf_counter() - began
+        stage = flown.bottleneck
         report(
             Progress(frames=written, total=written, seconds=seconds, size=size, bottleneck=stage)
         )
@@ -123,7 +134,22 @@ def run(
             precision=upscaler.settings.precision,
             device=str(upscaler.device),
             reused=upscaler.reused,
+            busy=flown.busy,
         )
+
+
+def write_trace(trace: Trace | None, job: UpscaleJob) -> None:
+    """Writes what was recorded to where the job asks for it.
+
+    Raises:
+        SinkError: It cannot be written there.
+    """
+    if trace is None or job.profile is None:
+        return
+    try:
+        trace.write(job.profile)
+    except OSError as error:
+        raise sink_error(job.profile, error) from error
 
 
 def load(job: UpscaleJob, factor: Fraction, fetching: Fetching) -> "Model":

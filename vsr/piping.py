@@ -33,8 +33,17 @@ from vsr.io.rawvideo import RawSink, RawSource, RawSpec
 from vsr.io.stream_sink import StreamSink
 from vsr.io.stream_source import MAGICS, StreamSource
 from vsr.io.y4m import MAGIC, Y4mSink, Y4mSource, header_for
-from vsr.jobs import Fetching, JobResult, load, peak_memory, upscaler_for, warn_about_hdr
+from vsr.jobs import (
+    Fetching,
+    JobResult,
+    load,
+    peak_memory,
+    upscaler_for,
+    warn_about_hdr,
+    write_trace,
+)
 from vsr.planning import UpscaleJob, stored_size
+from vsr.trace import Trace
 from vsr.types import ColorSpec, Frame, Progress, VideoInfo
 
 if TYPE_CHECKING:
@@ -120,9 +129,14 @@ def run(
             sink = begin(output)
             stack.callback(sink.abort)
             ahead = max(4, 2 * upscaler.settings.batch)
-            written, stage = flow(
-                frames, upscaler, sink, size, None, report, ahead=ahead, release=release
-            )
+            trace = Trace() if work.profile else None
+            upscaler.trace = trace
+            flown = flow(
+                frames, upscaler, sink, size, None, report,
+                ahead=ahead, release=release, trace=trace,
+            )  # fmt: skip
+            written, stage = flown.frames, flown.bottleneck
+            write_trace(trace, work)
             _conclude(frames, sink, written, kept=not isinstance(output, PartialFile))
         except OSError as error:
             if isinstance(error, VsrError | BrokenPipeError):
@@ -143,6 +157,7 @@ def run(
             precision=upscaler.settings.precision,
             device=str(upscaler.device),
             reused=upscaler.reused,
+            busy=flown.busy,
         )
 
 

@@ -80,6 +80,7 @@ class UpscaleJob:
     quality: float | None = None
     readers: int = READERS
     writers: int = WRITERS
+    profile: Path | None = None
 
 
 def target_size(job: UpscaleJob, width: int, height: int) -> tuple[int, int]:

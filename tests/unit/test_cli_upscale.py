@@ -32,6 +32,7 @@ def result_of(job, **changes):
         "peak_host_bytes": 1 << 20,
         "precision": "fp32",
         "device": "cpu",
+        "busy": {"decode": 0.1, "device": 0.99},
     }
     return jobs.JobResult(**facts | changes)
 
@@ -340,7 +341,11 @@ def test_the_only_file_fails_in_one_line(pretender, capsys):
 def test_summary_unless_quiet(job, capsys):
     job("-s", "2")
     said = capsys.readouterr().err
-    assert said == "vsr: a_x2.mkv: 30 frames of 64x48 in 0:02, 15.0 fps, bounded by device\n"
+    assert said.splitlines() == [
+        "vsr: a_x2.mkv: 30 frames of 64x48 in 0:02, 15.0 fps",
+        "vsr: busy: decode 10%, device 99%; device bounds it: a smaller model (-n) or a GPU "
+        "would be faster",
+    ]
     job("-s", "2", "-q")
     assert capsys.readouterr() == ("", "")
 
@@ -380,7 +385,9 @@ def test_bar_shows_fps_eta_size_and_bottleneck(job, capsys):
     drawn = capsys.readouterr().err
     assert "10/30" in drawn
     assert "15.0 fps, ETA 0:01, 64x48" in drawn
-    assert drawn.splitlines()[-1].startswith("vsr: a_x2.mkv: 30 frames")
+    *_, summary, verdict = drawn.splitlines()
+    assert summary.startswith("vsr: a_x2.mkv: 30 frames")
+    assert verdict.startswith("vsr: busy: decode 10%, device 99%; device bounds it:")
 
 
 def test_lines_come_every_five_seconds(monkeypatch, capsys):

@@ -136,6 +136,13 @@ def device_options() -> list[click.Parameter]:
             metavar="FRAMES",
             help="Frames computed together. Default: what the device likes.",
         ),
+        Option(
+            ["--profile"],
+            section=section,
+            type=_FILE,
+            metavar="FILE",
+            help="Write what each stage did when, as JSON for ui.perfetto.dev.",
+        ),
     ]
 
 

@@ -98,6 +98,8 @@ class Summary:
         """Says what was done."""
         if not console.quiet():
             console.say(f"vsr: {summary(result)}")
+            if line := verdict(result):
+                console.say(f"vsr: {line}")
 
     def fail(self, code: int, message: str) -> None:
         """Shows nothing: errors are printed elsewhere."""
@@ -109,13 +111,26 @@ def summary(result: Any) -> str:
     rate = result.frames / result.seconds if result.seconds > 0 else 0.0
     text = f"{result.target}: {result.frames} frames of {width}x{height}"
     text += f" in {clock(result.seconds)}, {rate:.1f} fps"
-    if result.bottleneck:
-        text += f", bounded by {result.bottleneck}"
     if result.damaged:
         text += f", {result.damaged} damaged frames concealed"
-    if reused := getattr(result, "reused", 0):
-        text += f", {reused} repeated frames not computed again"
+    if result.reused:
+        text += f", {result.reused} repeated frames not computed again"
     return text
+
+
+_FASTER = {
+    "decode": "--hwaccel cuda may decode faster",
+    "device": "a smaller model (-n) or a GPU would be faster",
+    "encode": "a faster --preset, or -c hevc_nvenc on a GPU, would be faster",
+}
+
+
+def verdict(result: Any) -> str | None:
+    """One line about what a finished job waited for, if it waited for anything."""
+    if result.bottleneck is None:
+        return None
+    shares = ", ".join(f"{stage} {share:.0%}" for stage, share in result.busy.items())
+    return f"busy: {shares}; {result.bottleneck} bounds it: {_FASTER[result.bottleneck]}"
 
 
 class Lines(Summary):
@@ -265,7 +280,8 @@ class Json:
                 "height": result.size[1],
                 "bottleneck": result.bottleneck,
                 "damaged": result.damaged,
-                "reused": getattr(result, "reused", 0),
+                "reused": result.reused,
+                "busy": {stage: round(share, 3) for stage, share in result.busy.items()},
                 "skipped": getattr(result, "skipped", 0),
                 "failed": len(getattr(result, "failed", ())),
                 "peak_host_bytes": result.peak_host_bytes,

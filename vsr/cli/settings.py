@@ -77,6 +77,7 @@ def job_from(
         options=_source_options(values),
         sink=_sink_options(values),
         offline=values["offline"],
+        profile=_profile(values["profile"]),
         **_picture_options(values),
     )
 
@@ -86,6 +87,13 @@ def _picture_options(values: Mapping[str, Any]) -> dict[str, Any]:
     workers = values.get("workers")
     given: dict[str, Any] = {"quality": values.get("quality")}
     return given if workers is None else given | {"readers": workers[0], "writers": workers[1]}
+
+
+def _profile(path: Path | None) -> Path | None:
+    if path is not None and not path.parent.is_dir():
+        msg = f"folder {path.parent} of --profile {path.name} does not exist; make it first"
+        raise UsageError(msg)
+    return path
 
 
 def _model_path(values: Mapping[str, Any]) -> Path | None:

@@ -7,6 +7,7 @@ for the event of the batch that it hands out. A host lane does the same on the C
 nothing to carry: its slots are workers, each with its share of the threads.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from vsr.engine.color import Picture, torch_dtype
+from vsr.trace import Trace, spanned
 from vsr.types import Frame, Plane
 
 type Kernel = Callable[[tuple[Tensor, ...]], tuple[tuple[Tensor, ...], Tensor]]
@@ -40,6 +42,8 @@ class Lane(Protocol):
 
     depth: int
     """Batches that may be under way while the next is submitted."""
+    trace: Trace | None
+    """Records what the device does."""
 
     def __enter__(self) -> object:
         """Starts what a stream needs."""
@@ -133,6 +137,7 @@ class HostLane:
     def __init__(self, source: Picture, batch: int, workers: int = 1) -> None:
         self._layout = Layout(source, batch)
         self.depth = workers if workers > 1 else 0
+        self.trace: Trace | None = None
         self._free = self._buffers()
         self._pool: ThreadPoolExecutor | None = None
 
@@ -164,7 +169,7 @@ class HostLane:
         self, buffer: Tensor, frames: Sequence[Frame], kernel: Kernel
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), spanned(self.trace, "network"):
                 views = self._layout.views(buffer, len(frames))
                 _fill(views, frames)
                 return kernel(views)
@@ -206,6 +211,42 @@ class _Slot:
             torch.zeros(1, device=device),
         )
         self.uploaded, self.computed, self.downloaded = (torch.cuda.Event() for _ in range(3))  # type: ignore[no-untyped-call]
+        self.begun: tuple[torch.cuda.Event, ...] | None = None
+
+    def time(self) -> None:
+        """Lets the events tell times, which costs a little: when each stream began, and ended."""
+        self.uploaded, self.computed, self.downloaded, *begun = (
+            torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            for _ in range(6)
+        )
+        self.begun = tuple(begun)
+
+    def begin(self, stream: int) -> None:
+        """Marks that a stream, 0 upload, 1 compute, 2 download, turns to this batch."""
+        if self.begun is not None:
+            self.begun[stream].record()
+
+
+class _Clock:
+    """Tells when something happened on a GPU, in the host's time."""
+
+    def __init__(self, device: torch.device, trace: Trace) -> None:
+        self._trace = trace
+        self._zero = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        self._zero.record(torch.cuda.current_stream(device))
+        self._zero.synchronize()
+        self._host = time.perf_counter()
+
+    def record(self, slot: _Slot) -> None:
+        """Adds the spans of a batch that has been downloaded."""
+        for name, begun, ended in zip(
+            ("upload", "compute", "download"),
+            slot.begun or (),
+            (slot.uploaded, slot.computed, slot.downloaded),
+            strict=False,
+        ):
+            began, took = self._zero.elapsed_time(begun) / 1e3, begun.elapsed_time(ended) / 1e3
+            self._trace.add(name, self._host + began, took, f"cuda {name}")
 
 
 @dataclass(slots=True)
@@ -216,10 +257,13 @@ class CudaTicket:
     layout: Layout
     count: int
     free: list[_Slot]
+    clock: "_Clock | None"
 
     def collect(self) -> tuple[list[Planes], bool]:
         """See `Ticket`."""
         self.slot.downloaded.synchronize()
+        if self.clock is not None:
+            self.clock.record(self.slot)
         arrays = [view.numpy() for view in self.layout.views(self.slot.host_out, self.count)]
         frames = [tuple(array[n].copy() for array in arrays) for n in range(self.count)]
         healthy = bool(torch.isfinite(self.slot.health[0]))
@@ -242,6 +286,7 @@ class CudaLane:
         self, device: torch.device, source: Picture, target: Picture, batch: int, depth: int = 2
     ) -> None:
         self.depth = depth
+        self.trace: Trace | None = None
         self._device = device
         self._source, self._target = Layout(source, batch), Layout(target, batch)
         self._upload, self._compute, self._download = (
@@ -249,10 +294,15 @@ class CudaLane:
             for _ in range(3)
         )
         self._free = [_Slot(device, self._source, self._target) for _ in range(depth + 1)]
+        self._clock: _Clock | None = None
         torch.cuda.current_stream(device).synchronize()
 
     def __enter__(self) -> None:
-        """Does nothing: streams and slots stay."""
+        """Sets the clock if a trace is recorded; streams and slots stay."""
+        if self.trace is not None and self._clock is None:
+            self._clock = _Clock(self._device, self.trace)
+            for slot in self._free:
+                slot.time()
 
     def __exit__(self, *_: object) -> None:
         """Likewise; what is under way ends by itself."""
@@ -266,17 +316,19 @@ class CudaLane:
             self._upload.synchronize()  # the host buffer is about to be refilled
             self._free.append(slot)
             raise
-        return CudaTicket(slot, self._target, count, self._free)
+        return CudaTicket(slot, self._target, count, self._free, self._clock)
 
     def _queue(self, slot: _Slot, frames: Sequence[Frame], kernel: Kernel) -> None:
         count = len(frames)
         host = self._source.views(slot.host_in, count)
         _fill(host, frames)
         with torch.cuda.stream(self._upload):
+            slot.begin(0)
             slot.device_in.copy_(slot.host_in, non_blocking=True)
             slot.uploaded.record()
         with torch.cuda.stream(self._compute):
             self._compute.wait_event(slot.uploaded)
+            slot.begin(1)
             planes, health = kernel(self._source.views(slot.device_in, count))
             for view, plane in zip(self._target.views(slot.device_out, count), planes, strict=True):
                 view.copy_(plane)
@@ -284,6 +336,7 @@ class CudaLane:
             slot.computed.record()
         with torch.cuda.stream(self._download):
             self._download.wait_event(slot.computed)
+            slot.begin(2)
             slot.host_out.copy_(slot.device_out, non_blocking=True)
             slot.health.copy_(slot.device_health, non_blocking=True)
             slot.downloaded.record()

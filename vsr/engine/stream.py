@@ -23,6 +23,7 @@ from vsr.errors import NonFiniteError, OutOfMemoryError
 from vsr.pipeline import batched, never
 from vsr.resample import Kernel
 from vsr.tiling import smallest_tile
+from vsr.trace import Trace
 from vsr.types import ColorSpec, Frame
 
 _log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class FrameUpscaler:
 
     Attributes:
         reused: Frames so far that got the result of the frame before.
+        trace: Records what the device does, if set before the first frame.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class FrameUpscaler:
         self._routes: dict[ColorSpec, Route] = {}
         self._latest: Planes = ()
         self.reused = 0
+        self.trace: Trace | None = None
 
     def __call__(
         self, frames: Iterable[Frame], idle: Callable[[], bool] = never
@@ -118,6 +121,7 @@ class FrameUpscaler:
             idle=idle,
             weight=lambda shot: 1 if shot.new else _REPEATED,
         )
+        self._lane.trace = self.trace
         with self._lane:
             yield from self._flow(groups, self._lane.depth, idle)
         self._latest = ()
