@@ -2,16 +2,20 @@
 
 import subprocess
 import sys
+import tomllib
+from fractions import Fraction
 from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 import torch
 
 import vsr.models
+from tests.media import REPO
 from vsr.errors import CheckpointError, UnknownModelError
 from vsr.models import architecture, architectures, build, catalog, detect
 from vsr.models.compact import ARCH as COMPACT
 from vsr.models.compact import Compact, CompactConfig
+from vsr.models.vdsr import VDSRConfig
 
 
 def test_listing_needs_no_torch():
@@ -58,7 +62,7 @@ def test_unclaimed_states_name_the_nearest_architecture():
     state["tail.weight"] = torch.zeros(1)
     with pytest.raises(CheckpointError, match=r"nearest is compact.*'body\.5\.weight'"):
         build(state)
-    with pytest.raises(CheckpointError, match=r"compact, rrdb.*first tensor is 'encoder'"):
+    with pytest.raises(CheckpointError, match=r"compact.*rrdb.*first tensor is 'encoder'"):
         build({"encoder": torch.zeros(1)})
     with pytest.raises(CheckpointError, match="no tensors"):
         build({})
@@ -134,3 +138,24 @@ def test_unknown_names_get_suggestions():
         catalog.find("realesrgan-4xplus")
     with pytest.raises(UnknownModelError, match="vsr models"):
         catalog.find("qqq")
+
+
+@pytest.mark.parametrize(
+    ("factor", "scale"), [(None, 4), (Fraction(2), 2), (Fraction(5, 2), 3), (Fraction(9), 8)]
+)
+def test_weights_for_several_scales_are_used_at_the_wanted_one(factor, scale):
+    state = architecture("vdsr").build(VDSRConfig(convs=1)).state_dict()
+    assert build(state, None, factor)[1].scale == scale
+    header = {"architecture": "vdsr", "config": '{"scale": 3}'}
+    assert build(state, header, factor)[1].scale == 3
+
+
+def test_weights_for_one_scale_stay_at_it():
+    state = Compact(CompactConfig(features=4, convs=1, scale=2)).state_dict()
+    assert build(state, None, Fraction(4))[1].scale == 2
+
+
+def test_the_import_contract_names_every_architecture():
+    contracts = tomllib.loads((REPO / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    (named,) = (c["modules"] for c in contracts["contracts"] if c["type"] == "independence")
+    assert set(named) == {f"vsr.models.{name}" for name in (*vsr.models._own(), "interpolation")}

@@ -2,7 +2,8 @@
 
 The file's structure is checked first (`containers`), then `.safetensors` is sliced and `.pth` goes
 through `torch.load(weights_only=True)`, whose restricted unpickler knows tensors and containers and
-nothing else. What comes out must be dense plain tensors. There is no other way in: no TorchScript,
+nothing else. NumPy archives, TensorFlow graphs and MATLAB files have readers of their own
+(`foreign`). What comes out must be dense plain tensors. There is no other way in: no TorchScript,
 no full pickle.
 """
 
@@ -26,14 +27,17 @@ from vsr.checkpoints.containers import (
     recognise,
     shortened,
 )
+from vsr.checkpoints.foreign import foreign_kind, read_foreign
 from vsr.errors import CheckpointError
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "generator")
 _PREFIXES = ("module.", "_orig_mod.")
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _INTEGERS = (torch.int64, torch.int32)
-_INTEGER_NAMES = ("num_batches_tracked", "relative_position_index")
+_INTEGER_NAMES = ("num_batches_tracked", "relative_position_index", "queue_ptr")
 _DEEPEST = 4
+_MOST_GROWTH = 8
+"""Foreign files may be compressed; their readers bound it by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,8 @@ class Checkpoint:
 
     Attributes:
         state: Tensors by name, on the CPU; float ones in float32 and contiguous.
-        metadata: The header of a safetensors file; empty for `.pth`.
+        metadata: The header of a safetensors file, or what the layout of a foreign file tells;
+            empty for `.pth`.
     """
 
     state: dict[str, Tensor]
@@ -50,7 +55,9 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Reads a `.safetensors` or PyTorch checkpoint; the content decides, not the suffix.
+    """Reads a checkpoint: safetensors, PyTorch, or one of those that `foreign` knows.
+
+    The content decides, not the suffix.
 
     Unwraps what training programs put around a state dict (`params_ema` before `params`,
     `state_dict`, `model` …) and the prefixes of DataParallel and torch.compile.
@@ -79,6 +86,10 @@ def _read(file: BinaryIO) -> Checkpoint:
     if size > MOST_BYTES:
         msg = f"has {size} bytes, at most {MOST_BYTES} are read"
         raise CheckpointError(msg)
+    foreign = foreign_kind(file)
+    if foreign is not None:
+        state, header = read_foreign(file, foreign)
+        return Checkpoint(_checked(state, _MOST_GROWTH * size), header)
     kind = recognise(file.read(64))
     file.seek(0)
     if kind == "safetensors":

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vsr.checkpoints import blend, ensure, read_checkpoint
+from vsr.checkpoints.download import sha256_of
 from vsr.engine.base import Upscaler
 from vsr.engine.color import Picture, rgb_to_ycc, ycc_to_rgb
 from vsr.engine.devices import most_workers, resolve_device, resolve_precision
@@ -21,7 +22,7 @@ from vsr.engine.tiled import Chained, Padded, Tiled
 from vsr.errors import UsageError
 from vsr.models import build
 from vsr.models._base import InputSpec
-from vsr.models.catalog import Published, find
+from vsr.models.catalog import Published, find, recognised
 from vsr.models.interpolation import KERNELS, Interpolation
 from vsr.resample import Kernel, resize
 
@@ -103,8 +104,15 @@ def is_interpolation(name: str) -> bool:
 
 def _loaded(name: str, path: Path, factor: Fraction) -> Model:
     checkpoint = read_checkpoint(path)
-    module, spec = build(checkpoint.state, checkpoint.metadata)
+    enlarging = factor if factor > 1 else None
+    module, spec = build(checkpoint.state, checkpoint.metadata or _header(path), enlarging)
     return Model(name, spec, module, passes=_passes(spec.scale, factor))
+
+
+def _header(path: Path) -> dict[str, str]:
+    """What the catalogue knows of a file without a header."""
+    known = recognised(path.stat().st_size, lambda: sha256_of(path))
+    return known.header if known else {}
 
 
 def _passes(scale: int, factor: Fraction) -> int:
@@ -240,14 +248,36 @@ def frame_upscaler(
         model, where, size, precision=precision, tile=tile, batch=batch, stream=stream
     )
     make = factory(model, where, tile_pad=tile_pad, tta=tta)
+    if model.spec.luma == "studio":
+        make = _in_studio_range(make)
     return FrameUpscaler(make, where, source, target, settings, model.kernel)
+
+
+class StudioLuma:
+    """Gives a network luma as it was trained on it, 16 to 235 of 255, and takes it so.
+
+    Args:
+        inner: The network.
+    """
+
+    def __init__(self, inner: Upscaler) -> None:
+        self.inner, self.spec = inner, inner.spec
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        """Maps (N, 1, H, W) in [0, 1] to (N, 1, s·H, s·W), black at 0 and white at 1."""
+        return (self.inner(x * (219 / 255) + 16 / 255) - 16 / 255) * (255 / 219)
+
+
+def _in_studio_range(make: Factory) -> Factory:
+    return lambda settings: StudioLuma(make(settings))
 
 
 class OnPictures:
     """An upscaler for people's tensors: any of one, three or four channels, any float type.
 
-    A luma network gets the BT.601 luma of RGB, and the chroma is resampled beside it. A fourth
-    channel is alpha and is resampled too.
+    A luma network gets the BT.601 luma of RGB, in the range that it was trained on, and the chroma
+    is resampled beside it. One channel goes to it as it is, as papers do with gray pictures. A
+    fourth channel is alpha and is resampled too.
 
     Args:
         inner: The network.
@@ -290,7 +320,8 @@ class OnPictures:
         if x.shape[1] == 1:
             return self.inner(x.expand(-1, 3, -1, -1)).mean(1, keepdim=True)
         ycc = rgb_to_ycc(x, _BT601)
-        return ycc_to_rgb(torch.cat([self.inner(ycc[:, :1]), self._resized(ycc[:, 1:])], 1), _BT601)
+        inner = StudioLuma(self.inner) if self.spec.luma == "studio" else self.inner
+        return ycc_to_rgb(torch.cat([inner(ycc[:, :1]), self._resized(ycc[:, 1:])], 1), _BT601)
 
     def _resized(self, x: Tensor) -> Tensor:
         height, width = (side * self.spec.scale for side in x.shape[2:])
@@ -311,7 +342,8 @@ def load_model(
 
     Args:
         model: A name of the catalogue such as `realesr-animevideov3`, a kernel such as `bicubic`,
-            or the path of a checkpoint (anything that ends in .safetensors, .pth, .pt or .ckpt).
+            or the path of a checkpoint (anything that ends in .safetensors, .pth, .pt,
+            .ckpt, .npz, .pb or .mat).
         scale: Which of the model's scales; the smallest that reaches it. The model's own if None.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: `auto`, `fp32`, `fp16` or `bf16`.
@@ -337,5 +369,5 @@ def load_model(
 
 
 def _is_path(model: str | Path) -> bool:
-    suffixes = {".safetensors", ".pth", ".pt", ".ckpt"}
+    suffixes = {".safetensors", ".pth", ".pt", ".ckpt", ".npz", ".pb", ".mat"}
     return isinstance(model, Path) or Path(model).suffix.lower() in suffixes

@@ -15,6 +15,7 @@ Importing this package does not import torch.
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from fractions import Fraction
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,9 @@ def detect(state: "StateDict") -> "tuple[Architecture[Any], Any, StateDict]":
 
 
 def build(
-    state: "StateDict", metadata: Mapping[str, str] | None = None
+    state: "StateDict",
+    metadata: Mapping[str, str] | None = None,
+    factor: Fraction | None = None,
 ) -> "tuple[nn.Module, InputSpec]":
     """Makes the network of a state dict.
 
@@ -89,6 +92,8 @@ def build(
         state: Tensors by name, in any layout that an architecture knows; not changed or kept.
         metadata: Header of the checkpoint; its `architecture` and `config` (JSON) tell what no
             state dict can, such as an activation without weights.
+        factor: Output over input size that is wanted; weights that serve several scales, and no
+            header chooses among them, are used at the nearest larger one.
 
     Returns:
         The network in eval mode and float32 on the CPU, and what it accepts.
@@ -99,7 +104,7 @@ def build(
     """
     from vsr.models import _detection  # noqa: PLC0415 - it needs torch
 
-    return _detection.build(state, metadata or {})
+    return _detection.build(state, metadata or {}, factor)
 
 
 def _own() -> frozenset[str]:

@@ -1,6 +1,6 @@
 """What an architecture tells the rest of the house about itself."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 type StateDict = Mapping[str, Tensor]
 type Tiling = Literal["exact", "approximate", "none"]
+type LumaRange = Literal["full", "studio"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,8 @@ class InputSpec:
         tiling: `exact`: bounded receptive field, `overlap` covers it. `approximate`: `overlap` is a
             measured compromise. `none`: the network needs the whole picture.
         half: Whether float16 is safe; bfloat16 has float32's exponent and always is.
+        luma: What a luma network was trained on: black and white at 0 and 1, or, as MATLAB's
+            `rgb2ycbcr` makes them, at 16/255 and 235/255.
     """
 
     scale: int
@@ -35,6 +38,7 @@ class InputSpec:
     overlap: int
     tiling: Tiling = "exact"
     half: bool = True
+    luma: LumaRange = "full"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,8 @@ class Architecture[C]:
             others.
         parameters: Published parameter counts by config, for the tests and for error messages.
         hinted: Fields of the config that no state dict can tell and a checkpoint's header may.
+        scales: Factors that the weights of a config serve, in ascending order, where they are not
+            made for one alone.
     """
 
     id: str
@@ -69,3 +75,4 @@ class Architecture[C]:
     canonicalise: Callable[[StateDict], StateDict] = lambda state: state
     parameters: tuple[tuple[C, int], ...] = ()
     hinted: tuple[str, ...] = ()
+    scales: Callable[[C], Sequence[int]] | None = None

@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -34,9 +35,14 @@ def detect(state: StateDict) -> tuple[Architecture[Any], Any, StateDict]:
     return claims[0]
 
 
-def build(state: StateDict, metadata: Mapping[str, str]) -> tuple[nn.Module, InputSpec]:
+def build(
+    state: StateDict, metadata: Mapping[str, str], factor: Fraction | None
+) -> tuple[nn.Module, InputSpec]:
     """See `vsr.models.build`."""
-    arch, config, canonical = detect(state)
+    arch, config, canonical = _named(state, metadata) or detect(state)
+    if arch.scales is not None and factor is not None:
+        serving = arch.scales(config)
+        config = replace(config, scale=next((s for s in serving if s >= factor), serving[-1]))
     config = _with_hints(arch, config, metadata)
     with torch.inference_mode(mode=False):
         module = _skeleton(arch, config)
@@ -49,6 +55,19 @@ def build(state: StateDict, metadata: Mapping[str, str]) -> tuple[nn.Module, Inp
         weights = {key: _owned(value) for key, value in canonical.items()}
         module.load_state_dict(weights, assign=True)
     return module.eval(), arch.spec(config)
+
+
+def _named(
+    state: StateDict, metadata: Mapping[str, str]
+) -> tuple[Architecture[Any], Any, StateDict] | None:
+    """The claim of the architecture that a header names, so that no other need be imported."""
+    name = metadata.get("architecture")
+    if name not in architectures():
+        return None
+    arch = architecture(name)
+    canonical = arch.canonicalise(state)
+    config = arch.detect(canonical)
+    return None if config is None else (arch, config, canonical)
 
 
 def _owned(value: Tensor) -> Tensor:
@@ -97,6 +116,7 @@ def _with_hints(arch: Architecture[Any], config: Any, metadata: Mapping[str, str
         return config
     hints = _header_config(metadata["config"])
     known = {field.name: getattr(config, field.name) for field in fields(config)}
+    hints = {name: _like(known.get(name), value) for name, value in hints.items()}
     for name, value in hints.items():
         if name not in known or type(value) is not type(known[name]):
             msg = f"the checkpoint's header has an unusable setting {_quoted(name)} for {arch.id}"
@@ -108,6 +128,11 @@ def _with_hints(arch: Architecture[Any], config: Any, metadata: Mapping[str, str
             )
             raise CheckpointError(msg)
     return replace(config, **hints)
+
+
+def _like(known: object, value: Any) -> Any:
+    """JSON has lists for tuples."""
+    return tuple(value) if isinstance(known, tuple) and isinstance(value, list) else value
 
 
 def _header_config(text: str) -> dict[str, Any]:
@@ -131,6 +156,9 @@ def _unclaimed(state: StateDict) -> str:
     said = f"its first tensor is {_quoted(next(iter(state)))}"
     for arch in map(architecture, architectures()):
         found = _shapes(arch.canonicalise(state))
+        smallest, _ = min(arch.parameters, key=lambda pair: pair[1])
+        if found.keys().isdisjoint(_skeleton(arch, smallest).state_dict()):
+            continue
         for config, _ in itertools.islice(arch.parameters, 8):
             expected = _shapes(_skeleton(arch, config).state_dict())
             names = expected.keys() & found.keys()

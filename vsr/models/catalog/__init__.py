@@ -5,8 +5,9 @@ none, the first download must be confirmed by the user and is pinned from then o
 """
 
 import difflib
+import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
@@ -37,6 +38,7 @@ class Published:
         embedded: File name within `vsr.embedded`; None if it is downloaded.
         denoise_twin: Name of the checkpoint to blend with for `--denoise-strength`.
         psnr: Published dB on luma by benchmark.
+        config: Settings of the architecture that its tensors cannot tell, as a header would.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Published:
     embedded: str | None = None
     denoise_twin: str | None = None
     psnr: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    config: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         if not self.family:
@@ -61,6 +64,12 @@ class Published:
     def pinned(self) -> bool:
         """Whether its content is known before it is downloaded."""
         return self.embedded is not None or self.sha256 is not None
+
+    @property
+    def header(self) -> dict[str, str]:
+        """What a header of the file would tell `vsr.models.build`; empty if nothing."""
+        config = json.dumps(dict(self.config))
+        return {"architecture": self.architecture, "config": config} if self.config else {}
 
     @property
     def filename(self) -> str:
@@ -84,7 +93,8 @@ def published() -> tuple[Published, ...]:
 def _entry(architecture: str, table: dict[str, Any]) -> Published:
     values = dict(table)
     values["aliases"] = tuple(values.get("aliases", ()))
-    values["psnr"] = MappingProxyType(values.get("psnr", {}))
+    for name in ("psnr", "config"):
+        values[name] = MappingProxyType(values.get(name, {}))
     return Published(architecture=architecture, **values)
 
 
@@ -120,6 +130,18 @@ def find(name: str, scale: float | Fraction | None = None) -> Published:
     family = variants(name)
     reaching = [entry for entry in family if scale is not None and entry.scale >= scale]
     return (reaching or family[-1:])[0]
+
+
+def recognised(size: int, digest: Callable[[], str]) -> Published | None:
+    """The checkpoint that a file is, whatever it is called.
+
+    Args:
+        size: Of the file, in bytes.
+        digest: Computes its SHA-256 in hexadecimal; only called if the size is a known one's.
+    """
+    alike = [entry for entry in published() if entry.sha256 and entry.size == size]
+    found = digest() if alike else None
+    return next((entry for entry in alike if entry.sha256 == found), None)
 
 
 def _plain(name: str) -> str:

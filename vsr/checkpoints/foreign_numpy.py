@@ -1,0 +1,72 @@
+"""NumPy's `.npz`: arrays by name, never objects. Free of torch."""
+
+import io
+import math
+import zipfile
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from vsr.checkpoints.containers import shortened
+from vsr.errors import CheckpointError
+
+_MOST_ARRAYS = 1 << 12
+_MOST_GROWTH = 8
+"""How much larger than the file its unpacked arrays may be: weights hardly compress."""
+
+
+def is_numpy(file: BinaryIO) -> bool:
+    """Whether a zip archive holds nothing but `.npy` records."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError):
+        return False
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def read_numpy(file: BinaryIO) -> dict[str, NDArray[Any]]:
+    """Reads all arrays of an `.npz` file.
+
+    Args:
+        file: Is left anywhere.
+
+    Returns:
+        Arrays by name, floating point.
+
+    Raises:
+        CheckpointError: The archive is damaged, grows too large, or holds anything but numbers.
+    """
+    size = file.seek(0, 2)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            records = archive.infolist()
+            total = sum(record.file_size for record in records)
+            if len(records) > _MOST_ARRAYS or total > _MOST_GROWTH * size:
+                msg = f"claims {len(records)} arrays of {total} bytes in a file of {size}: refused"
+                raise CheckpointError(msg)
+            return {
+                record.filename.removesuffix(".npy"): _array(archive, record) for record in records
+            }
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError) as error:
+        msg = "is a cut or damaged NumPy archive: download it again"
+        raise CheckpointError(msg) from error
+
+
+def _array(archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> NDArray[Any]:
+    data = archive.read(record)
+    stream = io.BytesIO(data)
+    version = npy.read_magic(stream)
+    header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = header(stream)
+    content = data[stream.tell() :]
+    if not np.issubdtype(dtype, np.floating):
+        what = "objects, which are never read" if dtype.hasobject else f"type {dtype}"
+        msg = f"has {shortened(record.filename)} of {what}, expected floating point"
+        raise CheckpointError(msg)
+    if math.prod(shape) * dtype.itemsize != len(content):
+        msg = f"has {len(content)} bytes in {shortened(record.filename)}, whose shape needs others"
+        raise CheckpointError(msg)
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")

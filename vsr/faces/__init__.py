@@ -1,0 +1,1 @@
+"""Restoring faces: GFPGAN's network. See `vsr.faces.gfpgan`."""
