@@ -1,4 +1,4 @@
-"""A video in at one pipe, upscaled, out at another: y4m, raw video, NUT, Matroska.
+"""A video in at one pipe, upscaled, out at another or into a file: y4m, raw video, NUT, Matroska.
 
 Memory is bounded by a few frames, and no frame waits for a later one. Nothing can be undone in a
 pipe, so everything that can fail early does so before the header of the output leaves.
@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING
 
 from vsr.errors import SourceError, UnsupportedSourceError, UsageError, VsrError
 from vsr.flow import flow
-from vsr.io.atomic import PartialFile, sink_error
+from vsr.io.atomic import sink_error
+from vsr.io.av_sink import AvSink
 from vsr.io.av_source import AvSource, open_source
 from vsr.io.base import FrameSink
 from vsr.io.ends import (
@@ -28,11 +28,11 @@ from vsr.io.ends import (
     open_writer,
     stdout_for_data,
 )
-from vsr.io.formats import ffmpeg_name
-from vsr.io.rawvideo import RawSink, RawSource, RawSpec
-from vsr.io.stream_sink import StreamSink
+from vsr.io.plan import plan_output
+from vsr.io.rawvideo import RawSource, RawSpec
+from vsr.io.stream_formats import PipeFormat, PipeSource, format_for, sink_for, warn_of_losses
 from vsr.io.stream_source import MAGICS, StreamSource
-from vsr.io.y4m import MAGIC, Y4mSink, Y4mSource, header_for
+from vsr.io.y4m import MAGIC, Y4mSource
 from vsr.jobs import (
     Fetching,
     JobResult,
@@ -42,26 +42,14 @@ from vsr.jobs import (
     warn_about_hdr,
     write_trace,
 )
-from vsr.planning import UpscaleJob, stored_size
+from vsr.planning import UpscaleJob, output_picture
 from vsr.trace import Trace
-from vsr.types import ColorSpec, Frame, Progress, VideoInfo
+from vsr.types import ColorSpec, Frame, PixelFormat, Progress, VideoInfo
 
 if TYPE_CHECKING:
     from vsr.engine.stream import FrameUpscaler
 
 _log = logging.getLogger(__name__)
-
-type PipeFormat = Literal["y4m", "nut", "matroska", "rawvideo"]
-type PipeSource = Y4mSource | RawSource | StreamSource | AvSource
-
-FORMATS: Final[tuple[PipeFormat, ...]] = get_args(PipeFormat.__value__)
-_SUFFIXES: Final[dict[str, PipeFormat]] = {
-    ".y4m": "y4m",
-    ".nut": "nut",
-    ".mkv": "matroska",
-    ".yuv": "rawvideo",
-    ".raw": "rawvideo",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +58,9 @@ class PipeJob:
 
     Attributes:
         upscale: What to do. Its source and target are `-` for the standard streams, a descriptor
-            such as `/dev/fd/3`, a FIFO or a file; how to encode does not apply, since what leaves
-            is lossless.
-        format: Of the output; by the suffix of the target or as the input's if None.
+            such as `/dev/fd/3`, a FIFO or a file.
+        encode: Whether to encode into a file as `upscale` says; otherwise what leaves is lossless.
+        format: Of what leaves without loss; by the suffix of the target or as the input's if None.
         raw: What the input's bytes stand for, if they are raw video.
         matrix: H.273 matrix coefficients of the input, whatever it says; y4m, NUT and raw video
             have no word for it.
@@ -80,6 +68,7 @@ class PipeJob:
     """
 
     upscale: UpscaleJob
+    encode: bool = False
     format: PipeFormat | None = None
     raw: RawSpec | None = None
     matrix: int | None = None
@@ -116,17 +105,13 @@ def run(
         output = _early_output(job, stack)
         source, release = _opened(job, output, stack)
         info = replace(source.info, color=job.told(source.info.color))
-        picture = _picture(work, info)
-        begin = _sink_for(job, source, picture)
-        upscaler = _upscaler(work, info, picture, fetching or Fetching())
-        output = output or open_writer(
-            str(work.target), overwrite=work.sink.overwrite, source=str(work.source)
-        )
-        stack.callback(output.discard)
+        color, picture = _picture(job, info)
+        planned = _planned(job, source, picture, output)
+        upscaler = _upscaler(work, (info, color), planned, fetching or Fetching())
         size = (picture.width, picture.height)
         frames = _UpToError(replace(frame, color=job.told(frame.color)) for frame in source)
         try:
-            sink = begin(output)
+            sink = planned.begin(stack)
             stack.callback(sink.abort)
             ahead = max(4, 2 * upscaler.settings.batch)
             trace = Trace() if work.profile else None
@@ -137,7 +122,7 @@ def run(
             )  # fmt: skip
             written, stage = flown.frames, flown.bottleneck
             write_trace(trace, work)
-            _conclude(frames, sink, written, kept=not isinstance(output, PartialFile))
+            _conclude(frames, sink, written, kept=output is not None or is_stream(str(work.target)))
         except OSError as error:
             if isinstance(error, VsrError | BrokenPipeError):
                 raise
@@ -159,6 +144,49 @@ def run(
             reused=upscaler.reused,
             busy=flown.busy,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Planned:
+    """What leaves.
+
+    Attributes:
+        picture: Its size, and the source's format.
+        format: Of the planes that the sink takes.
+        color: What they mean.
+        begin: Begins the output, which the stack ends if nothing else does.
+    """
+
+    picture: VideoInfo
+    format: PixelFormat
+    color: ColorSpec
+    begin: Callable[[ExitStack], FrameSink]
+
+
+def _planned(
+    job: PipeJob, source: PipeSource, picture: VideoInfo, output: ByteSink | None
+) -> _Planned:
+    """Finds out whether the output can be written, before anything of it is."""
+    work = job.upscale
+    if job.encode:
+        plan = plan_output(work.target, picture, None, work.sink)
+        warn_of_losses(plan.container.name, source, keeps_rotation=True)
+        return _Planned(
+            picture=picture,
+            format=plan.format,
+            color=plan.color,
+            begin=lambda _: AvSink(plan, picture, None),
+        )
+    made = sink_for(format_for(work.target, job.format, source), source, picture, job.raw)
+
+    def begin(stack: ExitStack) -> FrameSink:
+        opened = output or open_writer(
+            str(work.target), overwrite=work.sink.overwrite, source=str(work.source)
+        )
+        stack.callback(opened.discard)
+        return made(opened)
+
+    return _Planned(picture=picture, format=picture.format, color=picture.color, begin=begin)
 
 
 class _UpToError:
@@ -266,72 +294,21 @@ def _unknown(reader: ByteReader, begins: bytes) -> UnsupportedSourceError:
     )
 
 
-def _picture(work: UpscaleJob, info: VideoInfo) -> VideoInfo:
-    """What comes out, in the source's format and colour, untagged parts filled in."""
-    if work.color != "keep":
-        msg = f"--color {work.color} does not work in a pipe: let ffmpeg convert behind it"
+def _picture(job: PipeJob, info: VideoInfo) -> tuple[ColorSpec, VideoInfo]:
+    """The input's colour, untagged parts filled in, and what comes out, in the input's format."""
+    if job.upscale.color != "keep" and not job.encode:
+        msg = f"--color {job.upscale.color} does not work in a pipe: let ffmpeg convert behind it"
         raise UsageError(msg)
-    width, height = stored_size(work, info)
-    color = info.color.resolved(info.width, info.height, info.format.family)
-    return replace(info, width=width, height=height, color=color, frame_count=None)
-
-
-def _format(job: PipeJob, source: PipeSource) -> PipeFormat:
-    """The output's format: as asked, by its suffix, or as the input's."""
-    if job.format is not None:
-        return job.format
-    by_suffix = _SUFFIXES.get(job.upscale.target.suffix.lower())
-    if by_suffix is not None:
-        return by_suffix
-    if isinstance(source, StreamSource):
-        return "nut" if source.container.format.name == "nut" else "matroska"
-    return "rawvideo" if isinstance(source, RawSource) else "y4m"
-
-
-def _sink_for(
-    job: PipeJob, source: PipeSource, picture: VideoInfo
-) -> Callable[[ByteSink], FrameSink]:
-    """Finds out whether the output can be written, and gives the function that begins it."""
-    name = _format(job, source)
-    if name in ("nut", "matroska"):
-        streams = source if isinstance(source, StreamSource) else None
-        return partial(StreamSink, format=name, picture=picture, source=streams)
-    _warn_of_losses(name, source)
-    if name == "y4m":
-        line = (
-            source.header.answer(picture.width, picture.height, progressive=source.filtered)
-            if isinstance(source, Y4mSource)
-            else header_for(picture).line()
-        )
-        return partial(Y4mSink, line=line, rate=picture.frame_rate)
-    spec = (
-        replace(job.raw, width=picture.width, height=picture.height)
-        if job.raw is not None
-        else RawSpec(
-            width=picture.width,
-            height=picture.height,
-            pix_fmt=ffmpeg_name(picture.format),
-            rate=picture.frame_rate or Fraction(25),
-        )
-    )
-    return partial(RawSink, spec=spec)
-
-
-def _warn_of_losses(name: PipeFormat, source: PipeSource) -> None:
-    if isinstance(source, StreamSource):
-        others = [s for s in source.container.streams if s.index != source.video.index]
-        if others:
-            listed = ", ".join(f"#{stream.index} ({stream.type})" for stream in others)
-            _log.warning("%s holds a picture only: left out is %s; -f nut keeps it", name, listed)
-    if source.info.rotation:
-        _log.warning("%s cannot say that the picture is to be turned: turn it afterwards", name)
+    color, picture = output_picture(job.upscale, info)
+    return color, replace(picture, frame_count=None)
 
 
 def _upscaler(
-    work: UpscaleJob, info: VideoInfo, picture: VideoInfo, fetching: Fetching
+    work: UpscaleJob, source: tuple[VideoInfo, ColorSpec], planned: _Planned, fetching: Fetching
 ) -> "FrameUpscaler":
+    info, picture = source[0], planned.picture
     factor = max(Fraction(picture.width, info.width), Fraction(picture.height, info.height))
     model = load(work, factor, fetching)
     warn_about_hdr(info, model)
-    color = picture.color
-    return upscaler_for(work, model, (info, color), (picture, picture.format, color), stream=True)
+    target = (picture, planned.format, planned.color)
+    return upscaler_for(work, model, source, target, stream=True)

@@ -116,6 +116,26 @@ def test_two_spellings(arguments, through):
     assert '"event": "done"' in err
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_what_comes_through_a_pipe_is_encoded_into_a_film(suffix, through, tmp_path):
+    header = parsed("W16 H8 F25:1")
+    data = stream(header, planes_for(header.format, 16, 8, count=4))
+    target = tmp_path / f"out.{suffix}"
+    options = ["-s", "2", "--model", "bicubic", "-c", "x264", "--crf", "3", "-o", str(target)]
+    code, out, err = through(["upscale", "-", *options], data)
+    assert (code, out) == (0, b""), err
+    frames = media.decoded(target)
+    assert [time for time, _ in frames] == [Fraction(n, 25) for n in range(4)]
+    assert frames[0][1].shape == (16, 32, 3)
+    code, _, err = through(["upscale", "-", *options], data)
+    assert code == 4
+    assert "exists" in err
+    code, _, err = through(["pipe", "-o", str(tmp_path / "new.mp4")], data)
+    assert code == 2
+    assert "does not write .mp4" in err
+    assert {path.name for path in tmp_path.iterdir()} == {"stdin", f"out.{suffix}"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "data", "code", "match"),
     [

@@ -22,7 +22,8 @@ from vsr.cli.signals import Stop
 from vsr.errors import UsageError
 
 if TYPE_CHECKING:
-    from vsr.piping import PipeFormat, PipeJob
+    from vsr.io.stream_formats import PipeFormat
+    from vsr.piping import PipeJob
     from vsr.planning import UpscaleJob
     from vsr.types import Progress
 
@@ -42,21 +43,25 @@ _MATRICES = {
     "smpte240m": 7,
     "bt2020nc": 9,
 }
+_STREAM_SUFFIXES = (".y4m", ".nut", ".yuv", ".raw")
 _RANGES = {"tv": False, "pc": True}
 _INPUT_OPTIONS = ("deinterlace", "strict")
-_NOT_HERE = {
+_NOT_OF_OUTPUT = {
     "encoder": "-c",
     "crf": "--crf",
     "preset": "--preset",
     "pix_fmt": "--pix-fmt",
     "extra": "-e",
+    "fragmented": "--fragmented",
+}
+"""Options of `vsr upscale` that mean nothing where nothing is encoded."""
+_NOT_OF_INPUT = {
     "start": "--start",
     "end": "--end",
     "stream": "--stream",
     "audio_codec": "--audio-codec",
     "no_audio": "--no-audio",
     "no_subs": "--no-subs",
-    "fragmented": "--fragmented",
     "allow_url": "--allow-url",
     "suffix": "--suffix",
     "fps": "--fps",
@@ -64,7 +69,7 @@ _NOT_HERE = {
     "quality": "--quality",
     "recursive": "-r",
 }
-"""Options of `vsr upscale` that mean nothing between pipes."""
+"""Those that mean nothing where a pipe is read or written."""
 
 
 def _pipe_options() -> list[click.Parameter]:
@@ -133,7 +138,7 @@ def _parameters() -> list[click.Parameter]:
 def command(ctx: click.Context, /, **values: Any) -> None:
     """Upscale from standard input to standard output: y4m, NUT, Matroska or raw video."""
     untouched = click.Command("upscale", params=job_options()).make_context("upscale", [])
-    run_pipe(ctx, untouched.params | values, values["source"], values["target"])
+    run_pipe(ctx, untouched.params | values, values["source"], values["target"], encode=False)
 
 
 def wanted(sources: Sequence[str], target: str | None) -> bool:
@@ -141,6 +146,13 @@ def wanted(sources: Sequence[str], target: str | None) -> bool:
     from vsr.io.ends import is_stream  # noqa: PLC0415 - only when something is read
 
     return any(map(is_stream, [*sources, *([target] if target is not None else [])]))
+
+
+def encodes(target: str) -> bool:
+    """Whether `vsr upscale` makes a film of it: a file, and none that only pipes know."""
+    from vsr.io.ends import is_stream  # noqa: PLC0415 - only when something is read
+
+    return not is_stream(target) and Path(target).suffix.lower() not in _STREAM_SUFFIXES
 
 
 def only(sources: Sequence[str]) -> str:
@@ -155,14 +167,17 @@ def only(sources: Sequence[str]) -> str:
     return sources[0]
 
 
-def run_pipe(ctx: click.Context, values: Mapping[str, Any], source: str, target: str) -> None:
-    """Does the work of `vsr pipe`, and of `vsr upscale - -o -`.
+def run_pipe(
+    ctx: click.Context, values: Mapping[str, Any], source: str, target: str, *, encode: bool
+) -> None:
+    """Does the work of `vsr pipe`, and of `vsr upscale` with a pipe at either end.
 
     Args:
         ctx: Of the command.
         values: Parsed options by parameter name.
         source: Name of the input.
         target: Name of the output.
+        encode: Whether the output, a file, is encoded as `vsr upscale` does it.
 
     Raises:
         VsrError: See `vsr.piping.run`.
@@ -170,7 +185,7 @@ def run_pipe(ctx: click.Context, values: Mapping[str, Any], source: str, target:
     from vsr import piping  # noqa: PLC0415 - av comes with it
 
     keep_freed_memory()
-    job = _job(values, source, target)
+    job = _job(values, source, target, encode=encode)
     stop = ctx.find_object(Stop) or Stop()
     show = reporter(values["style"])
 
@@ -201,18 +216,20 @@ def _fetch_model(job: "UpscaleJob") -> None:
         fetch_for(job.model, scale, denoise=job.denoise is not None)
 
 
-def _job(values: Mapping[str, Any], source: str, target: str) -> "PipeJob":
+def _job(values: Mapping[str, Any], source: str, target: str, *, encode: bool) -> "PipeJob":
     from vsr.io.rawvideo import parse_raw  # noqa: PLC0415 - av comes with it
     from vsr.piping import PipeJob  # noqa: PLC0415
 
-    for name, shown in _NOT_HERE.items():
+    refused = _NOT_OF_INPUT if encode else _NOT_OF_INPUT | _NOT_OF_OUTPUT
+    for name, shown in refused.items():
         if values.get(name) not in (None, False, (), "auto"):
             msg = f"{shown} does not apply to pipes: let ffmpeg do that before or behind"
             raise UsageError(msg)
     raw = values.get("raw")
     return PipeJob(
         upscale=job_from(values, source, Path(target)),
-        format=_format(values),
+        encode=encode,
+        format=None if encode else _format(values),
         raw=parse_raw(raw) if raw is not None else None,
         matrix=_MATRICES.get(values.get("matrix") or ""),
         full_range=_RANGES.get(values.get("levels") or ""),

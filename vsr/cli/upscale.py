@@ -104,7 +104,8 @@ def command(ctx: click.Context, /, **values: Any) -> None:
     keep_freed_memory()
     typed = _typed(ctx, values)
     if pipe.wanted(typed, values["output"]):
-        pipe.run_pipe(ctx, values, pipe.only(typed), values["output"] or "-")
+        target = values["output"] or "-"
+        pipe.run_pipe(ctx, values, pipe.only(typed), target, encode=pipe.encodes(target))
         return
     show, stop = reporter(values["style"]), ctx.find_object(Stop) or Stop()
     album = albums.gather(typed, recursive=values["recursive"], output=values["output"])
