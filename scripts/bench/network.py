@@ -88,12 +88,16 @@ def flops_per_pixel(module: nn.Module, spec: InputSpec) -> float:
 
 
 def frames(size: tuple[int, int], count: int) -> list[Frame]:
+    """Two pictures in turns: one that stayed would be computed once."""
     fmt = PixelFormat(family="yuv", chroma_w=1, chroma_h=1)
     generator = np.random.default_rng(0)
-    planes = tuple(generator.integers(16, 236, s, dtype=np.uint8) for s in fmt.plane_shapes(*size))
+    shapes = fmt.plane_shapes(*size)
+    pictures = [
+        tuple(generator.integers(16, 236, s, dtype=np.uint8) for s in shapes) for _ in range(2)
+    ]
     color = ColorSpec(matrix=1, full_range=False, siting=1)
-    base = {"planes": planes, "format": fmt, "color": color, "time_base": Fraction(1, 25)}
-    return [Frame(pts=n, **base) for n in range(count)]
+    base = {"format": fmt, "color": color, "time_base": Fraction(1, 25)}
+    return [Frame(pts=n, planes=pictures[n % 2], **base) for n in range(count)]
 
 
 def measure(name: str, size: tuple[int, int], device: torch.device, precision: str) -> dict:
