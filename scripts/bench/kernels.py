@@ -1,7 +1,7 @@
 """Own kernels beside cuDNN: convolutions, RRDB's blocks, and the fused ends.
 
-    python scripts/bench/kernels.py             all of it, some three minutes
-    python scripts/bench/kernels.py --quick     540p only, ten seconds of tuning each
+    python scripts/bench/kernels.py             540p and 720p, some eight minutes, mostly tuning
+    python scripts/bench/kernels.py --quick     540p only, under two minutes
 
 Times are the best of several batches of calls between CUDA events, on tensors that are already
 there. cuDNN runs channels_last with its own benchmark on, and what follows its convolution as
@@ -25,7 +25,7 @@ from vsr.engine.kernels.conv3x3 import TritonConv2d
 from vsr.engine.kernels.ends import FusedRoute, LumaEnds, RgbEnds
 from vsr.engine.kernels.graphs import Graphs
 from vsr.engine.kernels.runners import DenseRunner, PhaseRunner, StackRunner
-from vsr.engine.kernels.tuning import on_device, tune
+from vsr.engine.kernels.tuning import on_device, tune, tune_runner
 from vsr.engine.route import Route
 from vsr.models._base import InputSpec
 from vsr.models.compact import Compact, CompactConfig
@@ -83,9 +83,7 @@ def blocks(label: str, dtype: torch.dtype, budget: float) -> list[Row]:
     height, width = SIZES[label]
     module = reference(DenseBlock(64, 32), dtype)
     x, own = picture(64, SIZES[label], dtype), DenseRunner(module, dtype)
-    wide = picture(own.width, SIZES[label], dtype)
-    for conv in (*own.grow, own.join):
-        tune(conv, wide[:, : conv.cin], budget=budget)
+    tune_runner(own, x, budget=budget)
     weights = sum(c.weight.numel() for c in module.modules() if isinstance(c, nn.Conv2d))
     flops = 2 * weights * height * width
     rows = [
@@ -99,8 +97,7 @@ def blocks(label: str, dtype: torch.dtype, budget: float) -> list[Row]:
     ]
     up = reference(nn.Conv2d(64, 64, 3, padding=1), dtype)
     phases = PhaseRunner(up, dtype)
-    for phase in phases.phases:
-        tune(phase, x, budget=budget)
+    tune_runner(phases, x, budget=budget)
     large = nn.Upsample(scale_factor=2, mode="nearest")
     rows.append(
         row(
@@ -113,9 +110,10 @@ def blocks(label: str, dtype: torch.dtype, budget: float) -> list[Row]:
     return rows
 
 
-def stacks(label: str, dtype: torch.dtype) -> list[Row]:
+def stacks(label: str, dtype: torch.dtype, budget: float) -> list[Row]:
     network = reference(Compact(CompactConfig()), dtype)
     x, own = picture(3, SIZES[label], dtype), StackRunner(network, dtype)
+    tune_runner(own, x, budget=budget)
     eager = on_device(lambda: network(x))
     graphs, own_graphs = Graphs(network), Graphs(own)
     return [
@@ -176,7 +174,7 @@ def main() -> None:
         parser.error("needs a CUDA device and Triton; neither cuDNN nor the kernels run without")
     torch.backends.cudnn.benchmark = True
     dtype, device = DTYPES[arguments.precision], torch.cuda.get_device_name()
-    budget = arguments.budget or (4 if arguments.quick else 10)
+    budget = arguments.budget or (8 if arguments.quick else 20)
     print(
         f"{device}, torch {torch.__version__}, triton {triton.__version__}, {arguments.precision}"
     )
@@ -187,7 +185,7 @@ def main() -> None:
         for label in ["540p"] if arguments.quick else SIZES:
             rows += convolutions(label, dtype, budget)
             rows += blocks(label, dtype, budget)
-            rows += stacks(label, dtype)
+            rows += stacks(label, dtype, budget)
             rows += ends(label)
     slug = "".join(c if c.isalnum() else "-" for c in device.lower())
     out = arguments.out or Path(__file__).parent / "results" / f"kernels-{slug}.json"

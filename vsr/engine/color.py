@@ -145,7 +145,7 @@ def torch_dtype(format: PixelFormat) -> torch.dtype:  # noqa: A002
     return torch.uint8 if format.bits == 8 else torch.uint16
 
 
-def _affine(format: PixelFormat, *, full: bool, chroma: bool) -> tuple[float, float]:  # noqa: A002
+def affine(format: PixelFormat, *, full: bool, chroma: bool) -> tuple[float, float]:  # noqa: A002
     """(span, offset) in codes of the normalised unit interval."""
     if format.floating:
         return 1.0, 0.0
@@ -170,7 +170,7 @@ def normalise(
         None. None of them shares memory with `planes`.
     """
     fmt, full = picture.format, bool(picture.color.full_range)
-    span, offset = _affine(fmt, full=full, chroma=False)
+    span, offset = affine(fmt, full=full, chroma=False)
     alpha = None
     if fmt.alpha:
         alpha = planes[-1].to(torch.float32, copy=True).mul_(1 / _opaque(fmt))[:, None]
@@ -181,7 +181,7 @@ def normalise(
     luma = planes[0].to(torch.float32, copy=True).sub_(offset).mul_(1 / span)[:, None]
     if fmt.family == "gray":
         return luma, None, alpha
-    span, offset = _affine(fmt, full=full, chroma=True)
+    span, offset = affine(fmt, full=full, chroma=True)
     chroma = torch.stack([plane.to(torch.float32) for plane in planes[1:3]], 1)
     return luma, chroma.sub_(offset).mul_(1 / span), alpha
 
@@ -199,7 +199,7 @@ def quantise(
         Planes of the format's sample type and shape (N, h, w), in the format's order.
     """
     fmt, full = picture.format, bool(picture.color.full_range)
-    luma_codes, chroma_codes = (_affine(fmt, full=full, chroma=c) for c in (False, True))
+    luma_codes, chroma_codes = (affine(fmt, full=full, chroma=c) for c in (False, True))
     if fmt.family == "rgb":
         planes = [_codes(first[:, k], *luma_codes, fmt, bounded=True) for k in (1, 2, 0)]
     else:
