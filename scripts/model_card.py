@@ -21,11 +21,12 @@ Small networks on luma for clean sources, the default of `vsr`. Architecture `co
 - **Data:** 204 pictures with free licences: 168 of CID22 (CC-BY-SA-4.0), 15 photographs (CC0, one
   CC-BY-2.0, one CC-BY-SA-4.0), 21 illustrations (LGPLv3, CC-BY-SA-4.0). Set5 and Set14 only judge.
   Low resolution is the antialiased bicubic reduction of 8-bit RGB, as MATLAB makes it.
-- **Recipe:** several runs after one another, each from the weights of the one before; the header of
-  each file holds the settings of its last run. x2: `scripts/train_embedded.py` with Muon and crops
-  drawn by how badly bicubic does on them, first alone, then towards the mean of its own results over
-  the eight symmetries (`--start`, `--teacher`). x3 and x4: an earlier version of that script (Adam on
-  over-parametrised convolutions, evenly drawn crops; commit f95b60c), likewise with distillation.
+- **Recipe:** several runs after one another, each from the weights of the one before; the header
+  of each file holds the settings of its last run. x2: `scripts/train_embedded.py` with Muon and
+  crops drawn by how badly bicubic does on them, first alone, then towards the mean of its own
+  results over the eight symmetries (`--start`, `--teacher`). x3 and x4: an earlier version of that
+  script (Adam on over-parametrised convolutions, evenly drawn crops; commit f95b60c), likewise with
+  distillation.
 - **Hardware:** two cores of a shared virtual machine, bfloat16, minutes to an hour a run.
 - **Limits:** trained on clean bicubic reductions: it sharpens what is there, and does not remove
   compression damage, noise or interlacing.

@@ -6,6 +6,7 @@ The house, from the street to the cellar:
     vsr.vapoursynth  the filter for VapourSynth scripts
     vsr.ffmpeg       ffmpeg → vsr → ffmpeg, built with ffmpeg-python
     vsr.api          files, frames and tensors for Python programs (its names are here too)
+    vsr.train        recipes, data, degradations, losses; vsr.judging: how good a result is
     vsr.piping       one pipe in, one pipe out; vsr.folders: many pictures
     vsr.jobs         one file in, one file out
     vsr.planning     what a job is, and what is decided before its first frame
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from vsr.engine.base import Upscaler
     from vsr.engine.loading import load_model
     from vsr.errors import VsrError
+    from vsr.faces.options import FaceOptions
     from vsr.io.av_source import SourceOptions, open_source
     from vsr.io.plan import SinkOptions
     from vsr.jobs import JobResult
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ColorSpec": "vsr.types",
+    "FaceOptions": "vsr.faces.options",
     "Frame": "vsr.types",
     "JobResult": "vsr.jobs",
     "PixelFormat": "vsr.types",
@@ -58,6 +61,7 @@ _HOMES = {
 
 __all__ = [
     "ColorSpec",
+    "FaceOptions",
     "Frame",
     "JobResult",
     "PixelFormat",

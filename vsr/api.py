@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -9,8 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vsr.engine.assembly import Wishes, frame_upscaler
 from vsr.engine.color import Picture
-from vsr.engine.loading import find_model, frame_upscaler
+from vsr.engine.faces import find_faces
+from vsr.engine.loading import find_model
+from vsr.faces.options import FaceOptions
 from vsr.io.av_source import open_source
 from vsr.io.base import FrameSource
 from vsr.jobs import JobResult, run
@@ -55,6 +59,7 @@ def upscale_frames(
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto",
     tile: int | None = None,
     batch: int | None = None,
+    faces: FaceOptions | None = None,
     format: PixelFormat | None = None,  # noqa: A002
 ) -> Iterator[Frame]:
     """Upscales frame by frame, without writing a file.
@@ -68,6 +73,7 @@ def upscale_frames(
         precision: Arithmetic of the network.
         tile: Side of a tile in input pixels; 0 for the whole picture, None for what fits.
         batch: Frames at a time; None for what the device likes.
+        faces: How faces are restored; None leaves them to the network.
         format: Of the frames to yield; the source's if None.
 
     Yields:
@@ -84,14 +90,12 @@ def upscale_frames(
         width, height = target_size(job, info.width, info.height)
         color = info.color.resolved(info.width, info.height, info.format.family)
         found = find_model(model, path=model_path, factor=Fraction(width, info.width))
+        found = found if faces is None else replace(found, faces=find_faces(faces))
         upscaler = frame_upscaler(
             found,
             Picture(width=info.width, height=info.height, format=info.format, color=color),
             Picture(width=width, height=height, format=format or info.format, color=color),
-            device=device,
-            precision=precision,
-            tile=tile,
-            batch=batch,
+            Wishes(device=device, precision=precision, tile=tile, batch=batch),
         )
         yield from upscaler(stack.enter_context(Prefetch(source, items=8)))
 

@@ -301,7 +301,7 @@ class _BySize:
                 model,
                 (info, picture.color),
                 (output, encoder.format, encoder.color),
-                stream=len(self._work.job.pairs) > 1,
+                frames=len(self._work.job.pairs),
             )
             self._upscalers[kind].trace = self.trace
         self._upscalers.move_to_end(kind)
@@ -309,9 +309,10 @@ class _BySize:
 
     def _model(self, factor: Fraction) -> "Model":
         if factor not in self._models:
+            known = next((model.faces for model in self._models.values()), None)
             if len(self._models) >= _KEPT:
                 self._models.clear()
-            self._models[factor] = load(self._work.job.how, factor, self._fetching)
+            self._models[factor] = load(self._work.job.how, factor, self._fetching, known)
         return self._models[factor]
 
 

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +22,12 @@ from vsr.trace import Trace
 from vsr.types import ColorSpec, PixelFormat, Progress, Stage, VideoInfo
 
 if TYPE_CHECKING:
+    from vsr.engine.assembly import Wishes
+    from vsr.engine.color import Picture
+    from vsr.engine.faces import FaceModel
     from vsr.engine.loading import Model
     from vsr.engine.stream import FrameUpscaler
+    from vsr.engine.tuning import Trial
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +106,7 @@ def run(
             model,
             (prepared.info, prepared.color),
             (picture, plan.format, plan.color),
-            stream=picture.frame_count != 1,
+            frames=picture.frame_count,
         )
         sink = _open_sink(job, prepared)
         stack.callback(sink.abort)
@@ -152,15 +156,23 @@ def write_trace(trace: Trace | None, job: UpscaleJob) -> None:
         raise sink_error(job.profile, error) from error
 
 
-def load(job: UpscaleJob, factor: Fraction, fetching: Fetching) -> "Model":
-    """Loads the network that a job asks for.
+def load(
+    job: UpscaleJob, factor: Fraction, fetching: Fetching, faces: "FaceModel | None" = None
+) -> "Model":
+    """Loads the networks that a job asks for.
+
+    Args:
+        job: Which.
+        factor: Output over input size.
+        fetching: Who watches over a download.
+        faces: Those that restore faces, if an earlier call has loaded them.
 
     Raises:
         ModelError: No such model, or its checkpoint cannot be used.
     """
     from vsr.engine.loading import find_model  # noqa: PLC0415 - torch is slow to import
 
-    return find_model(
+    model = find_model(
         job.model,
         path=job.model_path,
         factor=factor,
@@ -169,6 +181,17 @@ def load(job: UpscaleJob, factor: Fraction, fetching: Fetching) -> "Model":
         confirm=fetching.confirm,
         progress=fetching.progress,
     )
+    if job.faces is None:
+        return model
+    from vsr.engine.faces import find_faces  # noqa: PLC0415 - torch is slow to import
+
+    faces = faces or find_faces(
+        job.faces,
+        offline=job.offline,
+        confirm=fetching.confirm,
+        progress=fetching.progress,
+    )
+    return replace(model, faces=faces)
 
 
 def upscaler_for(
@@ -177,7 +200,7 @@ def upscaler_for(
     source: tuple[VideoInfo, ColorSpec],
     target: tuple[VideoInfo, PixelFormat, ColorSpec],
     *,
-    stream: bool,
+    frames: int | None,
 ) -> "FrameUpscaler":
     """Puts a job's network on its device.
 
@@ -186,24 +209,59 @@ def upscaler_for(
         model: Which.
         source: The pictures that come, and their resolved colour.
         target: Size of the pictures to make, and the format and colour that the sink takes.
-        stream: Whether many come.
+        frames: How many come, None if unknown.
     """
-    from vsr.engine.color import Picture  # noqa: PLC0415
-    from vsr.engine.loading import frame_upscaler  # noqa: PLC0415
+    from vsr.engine.assembly import frame_upscaler  # noqa: PLC0415 - torch is slow to import
+
+    return frame_upscaler(model, *_ends(source, target), _wishes(job, frames))
+
+
+def try_out(job: UpscaleJob) -> "list[Trial]":
+    """Tries every way to compute a job on noise of its size, and remembers the fastest.
+
+    Returns:
+        What was tried, the fastest first.
+
+    Raises:
+        VsrError: The job cannot work.
+    """
+    from vsr.engine.assembly import tune  # noqa: PLC0415 - torch is slow to import
+
+    with ExitStack() as stack:
+        prepared = prepare(job, stack)
+        model = load(job, prepared.factor, Fetching())
+        plan = prepared.plan
+        target = (prepared.picture, plan.format, plan.color)
+        ends = _ends((prepared.info, prepared.color), target)
+        return tune(model, *ends, _wishes(job, None))
+
+
+def _ends(
+    source: tuple[VideoInfo, ColorSpec], target: tuple[VideoInfo, PixelFormat, ColorSpec]
+) -> "tuple[Picture, Picture]":
+    from vsr.engine.color import Picture  # noqa: PLC0415 - torch is slow to import
 
     info, color = source
     picture, form, wanted = target
-    return frame_upscaler(
-        model,
+    return (
         Picture(width=info.width, height=info.height, format=info.format, color=color),
         Picture(width=picture.width, height=picture.height, format=form, color=wanted),
+    )
+
+
+def _wishes(job: UpscaleJob, frames: int | None) -> "Wishes":
+    from vsr.engine.assembly import Wishes  # noqa: PLC0415 - torch is slow to import
+
+    return Wishes(
         device=job.device,
+        engine=job.engine,
         precision=job.precision,
         tile=job.tile,
         tile_pad=job.tile_pad,
         batch=job.batch,
         tta=job.tta,
-        stream=stream,
+        frames=frames,
+        tune=job.tune,
     )
 
 

@@ -311,4 +311,4 @@ def _upscaler(
     model = load(work, factor, fetching)
     warn_about_hdr(info, model)
     target = (picture, planned.format, planned.color)
-    return upscaler_for(work, model, source, target, stream=True)
+    return upscaler_for(work, model, source, target, frames=None)

@@ -8,7 +8,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+from vsr.checkpoints.blending import is_blend
 from vsr.errors import UsageError
+from vsr.faces.catalog import find_face_checkpoint
+from vsr.faces.options import FaceOptions
 from vsr.io.av_source import AvSource, SourceOptions, open_source
 from vsr.io.color import matrix_name
 from vsr.io.folder import Stills, is_pattern, is_picture
@@ -50,6 +53,7 @@ class UpscaleJob:
         tile_pad: Overlap of tiles instead of the receptive field.
         batch: Frames at a time; None for what the device likes.
         tta: Average over eight symmetries.
+        faces: How faces are restored; None leaves them to the network.
         color: Convert to this matrix instead of keeping the source's.
         options: How to read.
         sink: How to write.
@@ -68,11 +72,13 @@ class UpscaleJob:
     model_path: Path | None = None
     denoise: float | None = None
     device: str = "auto"
+    engine: str = "auto"
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     tile: int | None = None
     tile_pad: int | None = None
     batch: int | None = None
     tta: bool = False
+    faces: FaceOptions | None = None
     color: Literal["keep", "bt601", "bt709"] = "keep"
     options: SourceOptions = field(default_factory=SourceOptions)
     sink: SinkOptions = field(default_factory=SinkOptions)
@@ -81,6 +87,7 @@ class UpscaleJob:
     readers: int = READERS
     writers: int = WRITERS
     profile: Path | None = None
+    tune: Literal["auto", "full", "off"] = "auto"
 
 
 def target_size(job: UpscaleJob, width: int, height: int) -> tuple[int, int]:
@@ -125,6 +132,8 @@ def own_scale(model: str, path: Path | None = None) -> int:
         return find_model(path=path).spec.scale
     if is_interpolation(model):
         return 4
+    if is_blend(model):
+        return find_model(model).spec.scale
     return find(DEFAULT_MODEL if model == "auto" else model).scale
 
 
@@ -260,7 +269,18 @@ def explain(job: UpscaleJob) -> tuple[tuple[str, str, str], ...]:
         network = describe_model(
             job.model, job.model_path, prepared.factor, job.device, job.precision
         )
-        return (("size", size, ""), *network, *_explained_output(job, prepared))
+        faces = _explained_faces(job.faces)
+        return (("size", size, ""), *network, *faces, *_explained_output(job, prepared))
+
+
+def _explained_faces(faces: FaceOptions | None) -> Iterator[tuple[str, str, str]]:
+    if faces is None:
+        return
+    if faces.path is not None:
+        yield "faces", faces.path.name, "asked for"
+        return
+    entry = find_face_checkpoint(faces.model, "restorer")
+    yield "faces", entry.name, "downloaded once, then cached"
 
 
 def _explained_output(job: UpscaleJob, prepared: Prepared) -> Iterator[tuple[str, str, str]]:

@@ -23,9 +23,10 @@ from end_to_end import looped
 
 import vsr
 from vsr.cli.allocator import keep_freed_memory
+from vsr.engine.assembly import Wishes, frame_upscaler
 from vsr.engine.color import Picture
 from vsr.engine.devices import resolve_device
-from vsr.engine.loading import factory, find_model, frame_upscaler, settings_for
+from vsr.engine.loading import factory, find_model, settings_for
 from vsr.types import Frame
 
 
@@ -72,7 +73,7 @@ def without_files(device: str, pictures: list[Frame], scale: int) -> float:
         for k in (1, scale)
     ]
     model = find_model(factor=Fraction(scale))
-    upscaler = frame_upscaler(model, *ends, device=device, stream=True)
+    upscaler = frame_upscaler(model, *ends, Wishes(device=device, frames=None))
     for _ in upscaler(pictures[:6]):
         pass
     began = time.perf_counter()

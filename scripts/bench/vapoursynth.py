@@ -33,9 +33,10 @@ import torch
 import vapoursynth as vs
 
 import vsr
+from vsr.engine.assembly import Wishes, frame_upscaler
 from vsr.engine.color import Picture
 from vsr.engine.devices import resolve_device
-from vsr.engine.loading import factory, find_model, frame_upscaler, settings_for
+from vsr.engine.loading import factory, find_model, settings_for
 from vsr.types import Frame
 from vsr.vapoursynth import upscale
 from vsr.vapoursynth._clip import pixel_format, read_frame
@@ -91,7 +92,7 @@ def engine(name: str, device: str) -> Callable[[int], None]:
     pair = [read_frame(clip.get_frame(n), n, Fraction(25)) for n in range(2)]
     color = pair[0].color.resolved(WIDTH, HEIGHT, fmt.family)
     ends = [Picture(width=k * WIDTH, height=k * HEIGHT, format=fmt, color=color) for k in (1, 2)]
-    upscaler = frame_upscaler(find_model(factor=Fraction(2)), *ends, device=device, batch=1)
+    upscaler = frame_upscaler(find_model(factor=Fraction(2)), *ends, Wishes(device=device, batch=1))
 
     def run(count: int) -> None:
         frames: list[Frame] = [pair[n % 2] for n in range(count)]

@@ -316,3 +316,9 @@ def test_blend_refuses_different_networks(state: dict[str, Tensor]):
         blend(state, {**state, "body.0.weight": torch.zeros(1)}, 0.5)
     with pytest.raises(CheckpointError, match="'extra'"):
         blend(state, {**state, "extra": torch.zeros(1)}, 0.5)
+
+
+@pytest.mark.parametrize("length", [0x80, 0x280, 0x380, 0x480, 0x580, 0x4B50])
+def test_a_header_whose_length_looks_like_another_format(length):
+    start = length.to_bytes(8, "little") + b'{"__meta'
+    assert containers.recognise(start) == "safetensors"

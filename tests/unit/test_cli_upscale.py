@@ -343,8 +343,10 @@ def test_summary_unless_quiet(job, capsys):
     said = capsys.readouterr().err
     assert said.splitlines() == [
         "vsr: a_x2.mkv: 30 frames of 64x48 in 0:02, 15.0 fps",
-        "vsr: busy: decode 10%, device 99%; device bounds it: a smaller model (-n) or a GPU "
-        "would be faster",
+        (
+            "vsr: busy: decode 10%, device 99%; device bounds it: a smaller model (-n) or a GPU "
+            "would be faster"
+        ),
     ]
     job("-s", "2", "-q")
     assert capsys.readouterr() == ("", "")

@@ -276,3 +276,19 @@ def test_floating_point_becomes_sixteen_bits_with_a_warning(tmp_path, caplog):
     made = read_still(tmp_path / "b.png").frame
     assert made.format.bits == 16
     assert np.abs(np.stack(made.planes) / 65535 - samples).max() < 1e-3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (17, 5)])
+def test_palettes_of_any_size(size, tmp_path):
+    width, height = size
+    indices = (np.arange(width * height, dtype=np.uint8) % 5).reshape(height, width)
+    picture = Image.fromarray(indices).convert("P")
+    colours = [0, 0, 255, 255, 0, 0, 10, 200, 30, 7, 8, 9, 250, 251, 252]
+    picture.putpalette(colours)
+    picture.putdata(indices.ravel().tolist())
+    picture.save(tmp_path / "in.png")
+    expected = np.array(colours, np.uint8).reshape(-1, 3)[indices]
+    with vsr.open_source(tmp_path / "in.png") as source:
+        (frame,) = source
+    green, blue, red, *_ = frame.planes
+    assert np.array_equal(np.stack([red, green, blue], 2), expected)

@@ -2,7 +2,7 @@
 
     read_checkpoint(path)            tensors and header of a .safetensors or .pth file; runs no code
     save_checkpoint(path, …)         writes a .safetensors file with the header that `build` reads
-    blend(a, b, alpha)               between the weights of two networks
+    blend(a, b, alpha)               between the weights of two networks; `blending`: of any number
     ensure(entry, …)                 the local file of a published checkpoint, downloaded if need be
     verify(entry)                    whether that file is there and what it should be
     cache_dir(), cached_path(entry)  where downloads lie

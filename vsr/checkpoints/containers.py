@@ -33,6 +33,8 @@ def recognise(start: bytes) -> Format:
     """
     if start.startswith(b"PK\x03\x04"):
         return "zip"
+    if start[8:9] == b"{" and start[4:8] == bytes(4):  # its length may begin as a pickle does
+        return "safetensors"
     if start[:1] == b"\x80" and start[1:2] in {b"\x02", b"\x03", b"\x04", b"\x05"}:
         return "pickle"
     if start[8:9] == b"{":

@@ -3,14 +3,17 @@
     .npz    NumPy archives: any state dict, and DRCN's weights from a TensorFlow checkpoint
     .pb     frozen TensorFlow graphs of OpenCV's `dnn_superres`: ESPCN and FSRCNN
     .mat    MATLAB 5 files: SRCNN's own, with `weights_conv1` and so on
+    .param  networks of ncnn, with their `.bin` beside: Real-ESRGAN's compact one and RRDB
 
 The content decides, not the suffix. Readers of the containers are in `foreign_numpy`,
-`foreign_tensorflow` and `foreign_matlab`; none of them runs anything. Here the arrays get the names
-and shapes of `vsr.models`, and what names cannot say goes into a header, as in a safetensors file.
+`foreign_tensorflow`, `foreign_matlab` and `foreign_ncnn`; none of them runs anything. Here the
+arrays get the names and shapes of `vsr.models`, and what names cannot say goes into a header, as in
+a safetensors file.
 """
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
@@ -20,13 +23,14 @@ from torch import Tensor
 
 from vsr.checkpoints.containers import shortened
 from vsr.checkpoints.foreign_matlab import read_matlab
+from vsr.checkpoints.foreign_ncnn import PARAM_START, WEIGHT_STARTS, read_ncnn, weights_beside
 from vsr.checkpoints.foreign_numpy import is_numpy, read_numpy
 from vsr.checkpoints.foreign_tensorflow import Graph, is_graph, read_graph
 from vsr.errors import CheckpointError
 
 type Array = NDArray[np.floating[Any]]
 type Arrays = Mapping[str, Array]
-type Kind = Literal["numpy", "tensorflow", "matlab"]
+type Kind = Literal["numpy", "tensorflow", "matlab", "ncnn"]
 
 
 def foreign_kind(file: BinaryIO) -> Kind | None:
@@ -34,12 +38,20 @@ def foreign_kind(file: BinaryIO) -> Kind | None:
 
     Args:
         file: At any position; is left at its start.
+
+    Raises:
+        CheckpointError: It is half of an ncnn network, the one without names.
     """
     file.seek(0)
     start = file.read(64)
     found: Kind | None = None
     if start.startswith(b"MATLAB "):
         found = "matlab"
+    elif start.startswith(PARAM_START):
+        found = "ncnn"
+    elif start.startswith(WEIGHT_STARTS) and start[8:9] != b"{":
+        msg = "holds the weights of an ncnn network: name the .param file beside it"
+        raise CheckpointError(msg)
     elif start.startswith(b"PK\x03\x04"):
         found = "numpy" if is_numpy(file) else None
     elif start[8:9] != b"{" and is_graph(start):
@@ -48,12 +60,15 @@ def foreign_kind(file: BinaryIO) -> Kind | None:
     return found
 
 
-def read_foreign(file: BinaryIO, kind: Kind) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_foreign(
+    file: BinaryIO, kind: Kind, path: Path
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Reads a file of another program.
 
     Args:
         file: At its start; is left anywhere.
         kind: From `foreign_kind`.
+        path: Of the file; weights of an ncnn network lie beside it.
 
     Returns:
         Tensors under the names of the architecture in `vsr.models`, float32 and contiguous, and the
@@ -66,6 +81,9 @@ def read_foreign(file: BinaryIO, kind: Kind) -> tuple[dict[str, Tensor], dict[st
         state, name, config = _from_graph(read_graph(file))
     elif kind == "matlab":
         state, name, config = _srcnn(read_matlab(file))
+    elif kind == "ncnn":
+        with weights_beside(path).open("rb") as weights:
+            state, name, config = read_ncnn(file, weights)
     else:
         arrays = read_numpy(file)
         if "W-1_conv/conv_W_1" not in arrays:

@@ -2,9 +2,9 @@
 
 The file's structure is checked first (`containers`), then `.safetensors` is sliced and `.pth` goes
 through `torch.load(weights_only=True)`, whose restricted unpickler knows tensors and containers and
-nothing else. NumPy archives, TensorFlow graphs and MATLAB files have readers of their own
-(`foreign`). What comes out must be dense plain tensors. There is no other way in: no TorchScript,
-no full pickle.
+nothing else. NumPy archives, TensorFlow graphs, MATLAB files and networks of ncnn have readers of
+their own (`foreign`). What comes out must be dense plain tensors. There is no other way in: no
+TorchScript, no full pickle.
 """
 
 import os
@@ -72,7 +72,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            return _read(file)
+            return _read(file, path)
     except CheckpointError as error:
         msg = f"the checkpoint {shortened(path.name)} {error}"
         raise CheckpointError(msg) from error
@@ -81,14 +81,15 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise CheckpointError(msg) from error
 
 
-def _read(file: BinaryIO) -> Checkpoint:
+def _read(file: BinaryIO, path: Path) -> Checkpoint:
     size = os.fstat(file.fileno()).st_size
     if size > MOST_BYTES:
         msg = f"has {size} bytes, at most {MOST_BYTES} are read"
         raise CheckpointError(msg)
     foreign = foreign_kind(file)
     if foreign is not None:
-        state, header = read_foreign(file, foreign)
+        state, header = read_foreign(file, foreign, path)
+        size = MOST_BYTES if foreign == "ncnn" else size  # its numbers are in a second file
         return Checkpoint(_checked(state, _MOST_GROWTH * size), header)
     kind = recognise(file.read(64))
     file.seek(0)

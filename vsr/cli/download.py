@@ -14,10 +14,10 @@ from vsr.cli.tables import size
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from vsr.models.catalog import Published
+    from vsr.checkpoints import Remote
 
 
-def fetch(entry: "Published", *, offline: bool = False, yes: bool = False) -> Path:
+def fetch(entry: "Remote", *, offline: bool = False, yes: bool = False) -> Path:
     """Gives the verified local file of a model, downloading it where it is not here.
 
     Args:
@@ -51,9 +51,15 @@ def fetch_for(name: str, scale: "Fraction | None", *, denoise: bool) -> None:
         DownloadError: It cannot or may not be downloaded.
     """
     from vsr.checkpoints import cached_path  # noqa: PLC0415 - only when asked
+    from vsr.checkpoints.blending import is_blend, is_file_name, parse_blend  # noqa: PLC0415
     from vsr.errors import UnknownModelError  # noqa: PLC0415
     from vsr.models import catalog  # noqa: PLC0415
 
+    if is_blend(name):
+        for share in parse_blend(name):
+            if not is_file_name(share.name):
+                fetch_for(share.name, scale, denoise=False)
+        return
     try:
         family = catalog.variants(name)
     except UnknownModelError:  # `auto` and interpolations; the job refuses what is none
@@ -70,7 +76,7 @@ def fetch_for(name: str, scale: "Fraction | None", *, denoise: bool) -> None:
 
 
 @contextmanager
-def _bar(entry: "Published") -> Iterator[Callable[[int, int], None]]:
+def _bar(entry: "Remote") -> Iterator[Callable[[int, int], None]]:
     """A bar on a terminal; elsewhere one line when the download begins."""
     if console.quiet() or sys.stderr is None or not sys.stderr.isatty():
         yield _line(entry)
@@ -97,7 +103,7 @@ def _bar(entry: "Published") -> Iterator[Callable[[int, int], None]]:
         yield report
 
 
-def _line(entry: "Published") -> Callable[[int, int], None]:
+def _line(entry: "Remote") -> Callable[[int, int], None]:
     said = False
 
     def report(_done: int, total: int) -> None:

@@ -9,7 +9,19 @@ import click
 from vsr.cli.base import SETTINGS
 from vsr.errors import CancelledError
 
-_COMMANDS = ("upscale", "pipe", "info", "models", "devices", "completion")
+_COMMANDS = (
+    "upscale",
+    "pipe",
+    "info",
+    "verify",
+    "eval",
+    "compare",
+    "models",
+    "devices",
+    "bench",
+    "train",
+    "completion",
+)
 
 
 class LazyGroup(click.Group):

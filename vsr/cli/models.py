@@ -1,4 +1,7 @@
-"""`vsr models`: lists models; gets, finds and checks their files. Free of torch."""
+"""`vsr models`: lists models; gets, finds and checks their files. Free of torch.
+
+What describes a network or makes a file of it is in `models_show` and `models_make`.
+"""
 
 import json
 from collections.abc import Sequence
@@ -7,10 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vsr.cli.base import SETTINGS, Argument, Command, Option
+from vsr.cli.models_files import OFFLINE, TRUST
+from vsr.cli.models_make import blend, convert, export
+from vsr.cli.models_show import show
 from vsr.cli.tables import size, table
-from vsr.errors import CheckpointError, ModelError
+from vsr.errors import CheckpointError, ModelError, UnknownModelError
 
 if TYPE_CHECKING:
+    from vsr.checkpoints import Remote
+    from vsr.faces.catalog import FaceCheckpoint
     from vsr.models.catalog import Published
 
 _FREE = (
@@ -23,39 +31,44 @@ _NAMES = Argument(
     ["names"], nargs=-1, required=True, metavar="NAME...", about="As `vsr models` lists."
 )
 _JSON = Option(["--json", "as_json"], is_flag=True, help="Print JSON instead of a table.")
-_OFFLINE = Option(["--offline"], is_flag=True, help="Never download; only say what is missing.")
 
 
 class _Models(click.Group):
     """Lists where no subcommand is named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
-        return ["list", "get", "path", "verify"]
+        return ["list", "show", "get", "path", "verify", "blend", "convert", "export"]
 
 
 @click.group(cls=_Models, name="models", context_settings=SETTINGS, invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """List, get, find and check models; without a subcommand, list them."""
+    """List, describe, get, check, mix, convert and export models; by itself, list them."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_models, as_json=False)
 
 
 @command.command("list", cls=Command, params=[_JSON], examples=("vsr models list --json",))
 def list_models(as_json: bool) -> None:
-    """List the models that -n takes."""
-    from vsr.models.catalog import published  # noqa: PLC0415 - only when asked
+    """List the models that -n takes, and those of --face-enhance."""
+    from vsr.faces.catalog import face_checkpoints  # noqa: PLC0415 - only when asked
+    from vsr.models.catalog import published  # noqa: PLC0415
 
     entries = published()
     if as_json:
-        click.echo(json.dumps([_facts(entry) for entry in entries], indent=2))
+        facts = [_facts(entry) for entry in entries]
+        facts += [_face_facts(entry) for entry in face_checkpoints()]
+        click.echo(json.dumps(facts, indent=2))
         return
-    head = ("name", "scale", "architecture", "size", "licence", "where", "good at")
+    columns = "name,scale,architecture,params,FLOP/px,Set5/Set14 dB,size,licence,where,good at"
     rows = [
         (
             entry.name,
             f"x{entry.scale}",
             entry.architecture,
+            thousands(entry.parameters),
+            thousands(entry.flops),
+            _published(entry),
             _size(entry),
             entry.licence,
             where(entry),
@@ -63,11 +76,16 @@ def list_models(as_json: bool) -> None:
         )
         for entry in entries
     ]
-    rows += [(name, "any", "-", "-", "-", "built in", purpose) for name, purpose in _FREE]
-    click.echo("\n".join(table(rows, head=head)))
+    rows += [
+        (e.name, "-", "face", "-", "-", "-", _size(e), e.licence, where(e), e.purpose)
+        for e in face_checkpoints()
+    ]
+    none = ("-",) * 6
+    rows += [(name, "any", *none, "built in", purpose) for name, purpose in _FREE]
+    click.echo("\n".join(table(rows, head=columns.split(","))))
 
 
-def where(entry: "Published") -> str:
+def where(entry: "Remote") -> str:
     """`embedded`, `cached`, or `download` where it is not here yet; the file is not read."""
     from vsr.checkpoints import cached_path  # noqa: PLC0415 - only when asked
 
@@ -76,7 +94,30 @@ def where(entry: "Published") -> str:
     return "cached" if cached_path(entry).is_file() else "download"
 
 
-def _size(entry: "Published") -> str:
+def thousands(count: int | None) -> str:
+    """Writes a count with three digits.
+
+    >>> thousands(621_424), thousands(35_853_696), thousands(8), thousands(None)
+    ('621k', '35.9M', '8', '-')
+    """
+    if count is None:
+        return "-"
+    value = float(count)
+    for unit in ("", "k", "M", "G"):
+        if value < 999.5 or unit == "G":
+            break
+        value /= 1000
+    digits = 0 if not unit or value >= 99.95 else 1 if value >= 9.995 else 2
+    return f"{value:.{digits}f}{unit}"
+
+
+def _published(entry: "Published") -> str:
+    figures = [entry.psnr.get(name) for name in ("Set5", "Set14")]
+    texts = ["-" if figure is None else f"{figure:.2f}" for figure in figures]
+    return "/".join(texts) if any(figures) else "-"
+
+
+def _size(entry: "Remote") -> str:
     from vsr.checkpoints import cached_path  # noqa: PLC0415 - only when asked
 
     file = cached_path(entry)
@@ -94,6 +135,26 @@ def _facts(entry: "Published") -> dict[str, Any]:
         "architecture": entry.architecture,
         "scale": entry.scale,
         "size": entry.size,
+        "parameters": entry.parameters,
+        "flops": entry.flops,
+        "psnr": dict(entry.psnr),
+        "licence": entry.licence,
+        "purpose": entry.purpose,
+        "where": where(entry),
+        "path": str(cached_path(entry)),
+        "url": entry.url,
+        "sha256": entry.sha256,
+    }
+
+
+def _face_facts(entry: "FaceCheckpoint") -> dict[str, Any]:
+    from vsr.checkpoints import cached_path  # noqa: PLC0415 - only when asked
+
+    return {
+        "name": entry.name,
+        "aliases": list(entry.aliases),
+        "architecture": "face",
+        "size": entry.size,
         "licence": entry.licence,
         "purpose": entry.purpose,
         "where": where(entry),
@@ -108,8 +169,8 @@ def _facts(entry: "Published") -> dict[str, Any]:
     cls=Command,
     params=[
         _NAMES,
-        _OFFLINE,
-        Option(["--yes"], is_flag=True, help="Trust files whose digest is not known beforehand."),
+        OFFLINE,
+        TRUST,
     ],
     examples=("vsr models get realesr-animevideov3 realesrgan-x4plus",),
 )
@@ -145,9 +206,11 @@ def path(names: Sequence[str]) -> None:
 def verify(names: Sequence[str]) -> None:
     """Compare the files of models with their published digests."""
     from vsr import checkpoints  # noqa: PLC0415 - only when asked
+    from vsr.faces.catalog import face_checkpoints  # noqa: PLC0415
     from vsr.models.catalog import published  # noqa: PLC0415
 
-    entries = _named(names) if names else published()
+    known: list[Published | FaceCheckpoint] = [*published(), *face_checkpoints()]
+    entries = _named(names) if names else known
     status = {entry.name: checkpoints.verify(entry) for entry in entries}
     shown = {name: state for name, state in status.items() if names or state != "absent"}
     if shown:
@@ -158,13 +221,31 @@ def verify(names: Sequence[str]) -> None:
         raise CheckpointError(msg)
 
 
-def _named(names: Sequence[str]) -> "list[Published]":
+def _named(names: Sequence[str]) -> "list[Published | FaceCheckpoint]":
     """The checkpoints of all names, each once; a family's name means all of its scales."""
-    from vsr.models.catalog import variants  # noqa: PLC0415 - only when asked
-
-    return list({entry.name: entry for name in names for entry in variants(name)}.values())
+    return list({entry.name: entry for name in names for entry in _meant(name)}.values())
 
 
-def _with_twins(entries: "list[Published]") -> "list[Published]":
-    twins = [entry.denoise_twin for entry in entries if entry.denoise_twin]
-    return list({entry.name: entry for entry in [*entries, *_named(twins)]}.values())
+def _meant(name: str) -> "Sequence[Published | FaceCheckpoint]":
+    from vsr.faces.catalog import find_face_checkpoint  # noqa: PLC0415 - when asked
+    from vsr.models.catalog import variants  # noqa: PLC0415
+
+    try:
+        return variants(name)
+    except UnknownModelError as error:
+        try:
+            return [find_face_checkpoint(name)]
+        except UnknownModelError:
+            raise error from None
+
+
+def _with_twins(
+    entries: "list[Published | FaceCheckpoint]",
+) -> "list[Published | FaceCheckpoint]":
+    twins = [getattr(entry, "denoise_twin", None) for entry in entries]
+    every = [*entries, *_named([twin for twin in twins if twin])]
+    return list({entry.name: entry for entry in every}.values())
+
+
+for made in (show, blend, convert, export):
+    command.add_command(made)

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from vsr.cli.base import Option
+from vsr.cli.faces import face_options
 from vsr.cli.pictures import RateType, WorkersType
 from vsr.cli.values import DeviceType, ModelType, PairType, SizeType, TileType, TimeType, foreign
 
@@ -53,14 +54,14 @@ def model_options() -> list[click.Parameter]:
             type=ModelType(),
             default="auto",
             show_default=True,
-            help="Name from `vsr models`, such as realesrgan-x4plus or bicubic.",
+            help="Name from `vsr models`, such as bicubic, or a mixture such as 'A*0.8+B*0.2'.",
         ),
         Option(
             ["--model-path"],
             section=section,
             type=_FILE,
             metavar="FILE",
-            help="A checkpoint of your own, .safetensors or .pth.",
+            help="A checkpoint of your own: .safetensors, .pth, ncnn's .param and others.",
         ),
         Option(
             ["-dn", "--denoise-strength", "denoise"],
@@ -81,12 +82,20 @@ def model_options() -> list[click.Parameter]:
             is_flag=True,
             help="Never download a model; only embedded and cached ones are used.",
         ),
+        *face_options(),
     ]
+
+
+_SPEED = "Speed and memory"
 
 
 def device_options() -> list[click.Parameter]:
     """Where and how the network runs."""
-    section = "Speed and memory"
+    return [*_place_options(), *_memory_options(), *_trial_options()]
+
+
+def _place_options() -> list[click.Parameter]:
+    section = _SPEED
     return [
         Option(
             ["-d", "--device"],
@@ -109,6 +118,12 @@ def device_options() -> list[click.Parameter]:
         ),
         Option(["--fp32"], section=section, is_flag=True, help="Short for --precision fp32."),
         Option(["--half"], section=section, is_flag=True, help="Short for --precision fp16."),
+    ]
+
+
+def _memory_options() -> list[click.Parameter]:
+    section = _SPEED
+    return [
         Option(
             ["-t", "--tile"],
             section=section,
@@ -135,6 +150,28 @@ def device_options() -> list[click.Parameter]:
             type=click.IntRange(1, 256),
             metavar="FRAMES",
             help="Frames computed together. Default: what the device likes.",
+        ),
+    ]
+
+
+def _trial_options() -> list[click.Parameter]:
+    section = _SPEED
+    return [
+        Option(
+            ["--engine"],
+            section=section,
+            default="auto",
+            show_default=True,
+            metavar="NAME",
+            help="torch, openvino, onnx or tensorrt, where installed; auto: the fastest as good.",
+        ),
+        Option(
+            ["--tune"],
+            section=section,
+            type=click.Choice(["auto", "full", "off"]),
+            default="auto",
+            show_default=True,
+            help="Find the fastest way by trying: where engines differ, always (full), or never.",
         ),
         Option(
             ["--profile"],

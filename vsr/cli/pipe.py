@@ -15,6 +15,7 @@ from vsr.cli import door
 from vsr.cli.allocator import keep_freed_memory
 from vsr.cli.base import Command, Option
 from vsr.cli.download import fetch_for
+from vsr.cli.faces import fetch_faces
 from vsr.cli.options import device_options, job_options, model_options, size_options, source_options
 from vsr.cli.progress import reporter
 from vsr.cli.settings import job_from
@@ -214,6 +215,8 @@ def _fetch_model(job: "UpscaleJob") -> None:
     if job.model_path is None and not job.offline and not os.environ.get("VSR_OFFLINE"):
         scale = None if job.scale is None else Fraction(job.scale)
         fetch_for(job.model, scale, denoise=job.denoise is not None)
+    if not job.offline and not os.environ.get("VSR_OFFLINE"):
+        fetch_faces(job.faces)
 
 
 def _job(values: Mapping[str, Any], source: str, target: str, *, encode: bool) -> "PipeJob":

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vsr.cli.faces import faces_from
 from vsr.cli.values import Size
 from vsr.errors import UsageError
 
@@ -68,16 +69,19 @@ def job_from(
         model_path=_model_path(values),
         denoise=values["denoise"],
         device=_device(values),
+        engine=values["engine"],
         precision=_precision(values),
         tile=values["tile"],
         tile_pad=values["tile_pad"],
         batch=values["batch"],
         tta=values["tta"],
+        faces=faces_from(values),
         color=values["color"],
         options=_source_options(values),
         sink=_sink_options(values),
         offline=values["offline"],
         profile=_profile(values["profile"]),
+        tune=values["tune"],
         **_picture_options(values),
     )
 
@@ -102,7 +106,7 @@ def _model_path(values: Mapping[str, Any]) -> Path | None:
         msg = f"give either --model {values['model']} or --model-path {path}, not both"
         raise UsageError(msg)
     if path is not None and not path.is_file():
-        msg = f"--model-path {path} is no file: expected a .safetensors or .pth checkpoint"
+        msg = f"--model-path {path} is no file: expected a checkpoint such as .safetensors or .pth"
         raise UsageError(msg)
     return path
 

@@ -13,6 +13,7 @@ from vsr.cli import albums, console, door, naming, pipe
 from vsr.cli.allocator import keep_freed_memory
 from vsr.cli.base import Argument, Command, Option
 from vsr.cli.download import fetch_for
+from vsr.cli.faces import fetch_faces
 from vsr.cli.options import job_options, picture_options
 from vsr.cli.progress import Json, Reporter, reporter
 from vsr.cli.settings import job_from, wanted_size
@@ -147,6 +148,8 @@ def _fetch_model(job: "UpscaleJob") -> None:
     if job.model_path is None and not job.offline and not os.environ.get("VSR_OFFLINE"):
         scale = None if job.scale is None else Fraction(job.scale)
         fetch_for(job.model, scale, denoise=job.denoise is not None)
+    if not job.offline and not os.environ.get("VSR_OFFLINE"):
+        fetch_faces(job.faces)
 
 
 def run_all(jobs: Sequence["UpscaleJob"], show: Reporter, stop: Stop) -> int:

@@ -10,14 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from vsr.checkpoints import blend, ensure, read_checkpoint
+from vsr.checkpoints.blending import is_blend, is_file_name, parse_blend
 from vsr.checkpoints.download import sha256_of
 from vsr.engine.base import Upscaler
-from vsr.engine.color import Picture, rgb_to_ycc, ycc_to_rgb
+from vsr.engine.blends import load_blend
+from vsr.engine.color import rgb_to_ycc, ycc_to_rgb
 from vsr.engine.devices import most_workers, resolve_device, resolve_precision
+from vsr.engine.engines.registry import open_network
 from vsr.engine.ensemble import Ensemble
+from vsr.engine.faces import FaceModel
 from vsr.engine.memory import activation_bytes, automatic
-from vsr.engine.network import Network
-from vsr.engine.stream import Factory, FrameUpscaler, Settings
+from vsr.engine.stream import Factory, Settings
 from vsr.engine.tiled import Chained, Padded, Tiled
 from vsr.errors import UsageError
 from vsr.models import build
@@ -40,6 +43,7 @@ class Model:
         module: In float32 on the CPU; None for an interpolation.
         kernel: Of an interpolation, and of chroma beside a luma network.
         passes: How often it runs after itself to reach the asked factor.
+        faces: Restores faces afterwards, if they shall be.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Model:
     module: nn.Module | None
     kernel: Kernel = "bicubic"
     passes: int = 1
+    faces: FaceModel | None = None
 
     @property
     def learned(self) -> bool:
@@ -67,7 +72,8 @@ def find_model(
     """Loads what reaches a factor: the nearest larger scale, or the largest more than once.
 
     Args:
-        name: A name of the catalogue, `auto`, or a kernel such as `bicubic`.
+        name: A name of the catalogue, `auto`, a kernel such as `bicubic`, or a mixture of names and
+            paths such as `A*0.8+B*0.2`.
         path: A checkpoint file instead.
         factor: Output over input size.
         denoise: Strength from 0 to 1 for models with a denoising twin.
@@ -87,11 +93,13 @@ def find_model(
     if is_interpolation(name):
         scale = max(1, math.ceil(factor))
         return Model(name, Interpolation(KERNELS[name], scale).spec, None, KERNELS[name])
-    published = find(DEFAULT_MODEL if name == "auto" else name, factor)
 
     def fetched(entry: Published) -> Path:
         return ensure(entry, offline=offline, confirm=confirm, progress=progress)
 
+    if is_blend(name):
+        return _blended(name, denoise, fetched, factor)
+    published = find(DEFAULT_MODEL if name == "auto" else name, factor)
     if denoise is None:
         return _loaded(published.name, fetched(published), factor)
     return _denoising(published, denoise, fetched, factor)
@@ -106,6 +114,20 @@ def _loaded(name: str, path: Path, factor: Fraction) -> Model:
     checkpoint = read_checkpoint(path)
     enlarging = factor if factor > 1 else None
     module, spec = build(checkpoint.state, checkpoint.metadata or _header(path), enlarging)
+    return Model(name, spec, module, passes=_passes(spec.scale, factor))
+
+
+def _blended(
+    name: str, denoise: float | None, fetched: Callable[[Published], Path], factor: Fraction
+) -> Model:
+    if denoise is not None:
+        msg = "--denoise-strength is itself a mixture: give it with one model's name"
+        raise UsageError(msg)
+
+    def locate(part: str) -> Path:
+        return Path(part) if _is_path(part) else fetched(find(part, factor))
+
+    module, spec = load_blend(parse_blend(name), locate, factor if factor > 1 else None).network()
     return Model(name, spec, module, passes=_passes(spec.scale, factor))
 
 
@@ -154,6 +176,8 @@ def describe_model(
     if path is not None:
         spec = find_model(path=path, factor=factor).spec
         rows.append(("model", f"{path.name}, x{spec.scale}", "its own scale"))
+    elif is_blend(name):
+        return [*rows, ("model", name, "a mixture of networks")]
     elif is_interpolation(name):
         return [*rows, ("model", name, "an interpolation without weights")]
     else:
@@ -176,13 +200,22 @@ def factory(
     *,
     tile_pad: int | None = None,
     tta: bool = False,
+    engine: str = "torch",
 ) -> Factory:
-    """Makes the function that puts a model on a device for given settings."""
+    """Makes the function that puts a model on a device for given settings.
+
+    Args:
+        model: What to put there.
+        device: Where.
+        tile_pad: Overlap of tiles instead of the receptive field.
+        tta: Whether to average over the eight symmetries.
+        engine: What computes, see `vsr.engine.engines`.
+    """
 
     def make(settings: Settings) -> Upscaler:
         if model.module is None:
             return Interpolation(model.kernel, model.spec.scale)
-        upscaler: Upscaler = Network(model.module, model.spec, device, settings.precision)
+        upscaler = open_network(engine, model.module, model.spec, device, settings.precision)
         if settings.tile:
             upscaler = Tiled(upscaler, settings.tile, tile_pad)
         upscaler = one = Padded(upscaler)
@@ -228,31 +261,6 @@ def settings_for(
     return replace(settings, batch=batch) if batch else settings
 
 
-def frame_upscaler(
-    model: Model,
-    source: Picture,
-    target: Picture,
-    *,
-    device: str = "auto",
-    precision: str = "auto",
-    tile: int | None = None,
-    tile_pad: int | None = None,
-    batch: int | None = None,
-    tta: bool = False,
-    stream: bool = False,
-) -> FrameUpscaler:
-    """Composes model, tiles and colour into a map from frames to frames; see `settings_for`."""
-    where = resolve_device(device)
-    size = (source.width, source.height)
-    settings = settings_for(
-        model, where, size, precision=precision, tile=tile, batch=batch, stream=stream
-    )
-    make = factory(model, where, tile_pad=tile_pad, tta=tta)
-    if model.spec.luma == "studio":
-        make = _in_studio_range(make)
-    return FrameUpscaler(make, where, source, target, settings, model.kernel)
-
-
 class StudioLuma:
     """Gives a network luma as it was trained on it, 16 to 235 of 255, and takes it so.
 
@@ -266,10 +274,6 @@ class StudioLuma:
     def __call__(self, x: Tensor, /) -> Tensor:
         """Maps (N, 1, H, W) in [0, 1] to (N, 1, s·H, s·W), black at 0 and white at 1."""
         return (self.inner(x * (219 / 255) + 16 / 255) - 16 / 255) * (255 / 219)
-
-
-def _in_studio_range(make: Factory) -> Factory:
-    return lambda settings: StudioLuma(make(settings))
 
 
 class OnPictures:
@@ -342,8 +346,8 @@ def load_model(
 
     Args:
         model: A name of the catalogue such as `realesr-animevideov3`, a kernel such as `bicubic`,
-            or the path of a checkpoint (anything that ends in .safetensors, .pth, .pt,
-            .ckpt, .npz, .pb or .mat).
+            the path of a checkpoint (anything that ends in .safetensors, .pth, .pt, .ckpt, .npz,
+            .pb, .mat or .param), or a mixture of both such as `A*0.8+B*0.2`.
         scale: Which of the model's scales; the smallest that reaches it. The model's own if None.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: `auto`, `fp32`, `fp16` or `bf16`.
@@ -369,5 +373,4 @@ def load_model(
 
 
 def _is_path(model: str | Path) -> bool:
-    suffixes = {".safetensors", ".pth", ".pt", ".ckpt", ".npz", ".pb", ".mat"}
-    return isinstance(model, Path) or Path(model).suffix.lower() in suffixes
+    return isinstance(model, Path) or is_file_name(model)

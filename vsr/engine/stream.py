@@ -52,6 +52,10 @@ class Settings:
 type Factory = Callable[[Settings], Upscaler]
 """Makes the upscaler for settings; called again when they change."""
 
+type Finish = Callable[[Frame, Planes], Planes]
+"""The last touch to the planes of a result, given the frame that they were made of; the planes that
+it is given stay as they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Flight:
@@ -75,6 +79,7 @@ class FrameUpscaler:
 
     Attributes:
         reused: Frames so far that got the result of the frame before.
+        finish: Called once for each new picture, in order, if set before the first frame.
         trace: Records what the device does, if set before the first frame.
     """
 
@@ -95,6 +100,7 @@ class FrameUpscaler:
         self._routes: dict[ColorSpec, Route] = {}
         self._latest: Planes = ()
         self.reused = 0
+        self.finish: Finish | None = None
         self.trace: Trace | None = None
 
     def __call__(
@@ -179,7 +185,9 @@ class FrameUpscaler:
             return
         fresh = iter(results)
         for shot in flight.shots:
-            self._latest = next(fresh) if shot.new else self._latest
+            if shot.new:
+                planes = next(fresh)
+                self._latest = self.finish(shot.frame, planes) if self.finish else planes
             self.reused += not shot.new
             yield self._finished(shot.frame)
 

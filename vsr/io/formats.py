@@ -147,6 +147,8 @@ def to_planes(frame: av.VideoFrame, format: PixelFormat) -> tuple[Plane, ...]:  
         Arrays of shape `format.plane_shapes(frame.width, frame.height)`.
     """
     name = ffmpeg_name(format)
+    if frame.format.name == "pal8" and name == "gbrap":
+        return _looked_up(frame)
     if frame.format.name.replace("yuvj", "yuv") != name:
         frame = reformatted(frame, name)
     shapes = format.plane_shapes(frame.width, frame.height)
@@ -157,6 +159,13 @@ def to_planes(frame: av.VideoFrame, format: PixelFormat) -> tuple[Plane, ...]:  
         _rows(plane, format, height)[:, :width]
         for plane, (height, width) in zip(frame.planes, shapes, strict=True)
     )
+
+
+def _looked_up(frame: av.VideoFrame) -> tuple[Plane, ...]:
+    """The colours of a palette's indices: swscale refuses pictures of one pixel."""
+    indices, palette = frame.to_ndarray()
+    alpha, red, green, blue = np.asarray(palette, np.uint8).T
+    return tuple(channel[indices] for channel in (green, blue, red, alpha))
 
 
 def reformatted(frame: av.VideoFrame, name: str) -> av.VideoFrame:

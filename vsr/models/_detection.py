@@ -11,10 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from vsr.errors import CheckpointError
-from vsr.models import architecture, architectures
+from vsr.models import _spandrel, architecture, architectures
 from vsr.models._base import Architecture, InputSpec, StateDict
 
 type Shapes = Mapping[str, tuple[int, ...]]
+
+
+class _UnclaimedError(CheckpointError):
+    """No own architecture knows the tensors; others may."""
 
 
 def detect(state: StateDict) -> tuple[Architecture[Any], Any, StateDict]:
@@ -31,7 +35,7 @@ def detect(state: StateDict) -> tuple[Architecture[Any], Any, StateDict]:
         msg = f"the checkpoint fits {names} alike: one of them detects too much"
         raise CheckpointError(msg)
     if not claims:
-        raise CheckpointError(_unclaimed(state))
+        raise _UnclaimedError(_unclaimed(state))
     return claims[0]
 
 
@@ -39,11 +43,39 @@ def build(
     state: StateDict, metadata: Mapping[str, str], factor: Fraction | None
 ) -> tuple[nn.Module, InputSpec]:
     """See `vsr.models.build`."""
+    try:
+        arch, config, canonical = resolve(state, metadata, factor)
+    except _UnclaimedError as error:
+        if (foreign := _spandrel.load_foreign(state)) is not None:
+            return foreign
+        if _spandrel.is_installed():
+            raise
+        msg = f"{error}; pip install 'vsr[spandrel]' adds architectures of the community"
+        raise CheckpointError(msg) from error
+    return realise(arch, config, canonical), arch.spec(config)
+
+
+def resolve(
+    state: StateDict, metadata: Mapping[str, str], factor: Fraction | None = None
+) -> tuple[Architecture[Any], Any, StateDict]:
+    """The architecture, configuration and canonical tensors of a checkpoint, header included.
+
+    Raises:
+        CheckpointError: It fits no architecture, or its header contradicts it.
+    """
     arch, config, canonical = _named(state, metadata) or detect(state)
     if arch.scales is not None and factor is not None:
         serving = arch.scales(config)
         config = replace(config, scale=next((s for s in serving if s >= factor), serving[-1]))
-    config = _with_hints(arch, config, metadata)
+    return arch, _with_hints(arch, config, metadata), canonical
+
+
+def realise(arch: Architecture[Any], config: Any, canonical: StateDict) -> nn.Module:
+    """A network in eval mode with copies of these tensors, which must fit exactly.
+
+    Raises:
+        CheckpointError: A tensor is missing, left over or of another shape.
+    """
     with torch.inference_mode(mode=False):
         module = _skeleton(arch, config)
         difference = _difference(_shapes(module.state_dict()), _shapes(canonical))
@@ -54,7 +86,7 @@ def build(
             module = arch.build(config)
         weights = {key: _owned(value) for key, value in canonical.items()}
         module.load_state_dict(weights, assign=True)
-    return module.eval(), arch.spec(config)
+    return module.eval()
 
 
 def _named(

@@ -28,8 +28,9 @@ import numpy as np
 import vapoursynth as vs  # type: ignore[import-untyped]  # it has stubs but no py.typed
 
 from vsr.engine.color import Picture
-from vsr.engine.loading import find_model
 from vsr.errors import NonFiniteError, UnsupportedSourceError, UsageError, VsrError
+from vsr.faces.options import FaceOptions
+from vsr.jobs import Fetching, load
 from vsr.planning import UpscaleJob, target_size
 from vsr.types import ColorSpec, Frame
 from vsr.vapoursynth._clip import check_clip, output_format, pixel_format, read_frame, write_frame
@@ -48,6 +49,7 @@ def upscale(
     device: str = "auto", device_index: int | None = None, precision: str = "auto",
     tile: int | Sequence[int] | None = None, tile_pad: int | None = None,
     batch_size: int | None = None, num_streams: int = 1, tta: bool = False,
+    faces: FaceOptions | None = None,
     format: Any = None, offline: bool = False,  # noqa: A002 - VapourSynth's own name for it
 ) -> vs.VideoNode:  # fmt: skip
     """Upscales a clip; see the module for properties and floating-point samples.
@@ -71,6 +73,7 @@ def upscale(
             With more than one, the first batch is computed while the script is evaluated.
         num_streams: Batches under way at a time; 2 or 3 keep a GPU busy.
         tta: Average over eight symmetries.
+        faces: How faces are restored, such as `FaceOptions()`; None leaves them to the network.
         format: Of the result, such as `vs.RGBS`; RGB, or the clip's family in another depth. The
             clip's own format if None.
         offline: Never download a model.
@@ -91,11 +94,13 @@ def upscale(
         device=_device(device, device_index), precision=precision, tile=_tile_side(tile),
         tile_pad=tile_pad, batch=batch_size, tta=tta,
     )  # fmt: skip
-    load = partial(
-        find_model, model, path=path, factor=factor, denoise=denoise_strength, offline=offline
-    )
+    job = UpscaleJob(
+        source="", target=Path(), model=model, model_path=path, denoise=denoise_strength,
+        faces=faces, offline=offline,
+    )  # fmt: skip
+    networks = partial(load, job, factor, Fetching())
     ends = _picture(clip.width, clip.height, clip.format), _picture(*size, chosen)
-    return _graph(clip, Inference(load, *ends, wishes), size, chosen, num_streams)
+    return _graph(clip, Inference(networks, *ends, wishes), size, chosen, num_streams)
 
 
 def _check_counts(streams: int, batch: int | None) -> None:

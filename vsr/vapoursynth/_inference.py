@@ -15,6 +15,7 @@ from functools import lru_cache
 from vsr.engine.base import Upscaler
 from vsr.engine.color import Picture
 from vsr.engine.devices import resolve_device
+from vsr.engine.faces import finish_for
 from vsr.engine.loading import Model, factory, settings_for
 from vsr.engine.stream import FrameUpscaler, Settings
 from vsr.errors import UnsupportedSourceError
@@ -26,7 +27,7 @@ _HDR = {16: "PQ", 18: "HLG"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """How to compute, as `vsr.engine.loading.frame_upscaler` takes it."""
+    """How to compute, as `vsr.engine.assembly.Wishes` has it."""
 
     device: str = "auto"
     precision: str = "auto"
@@ -146,14 +147,14 @@ class Inference:
         if kind not in self._upscalers:
             color, alpha = kind
             resolved = self._resolved(color)
-            self._upscalers[kind] = FrameUpscaler(
-                self._make,
-                self._device,
-                _complete(self._source, resolved, alpha=alpha),
-                _complete(self._target, _output_color(resolved, self._target), alpha=alpha),
-                self._settings,
-                self._model.kernel,
+            source = _complete(self._source, resolved, alpha=alpha)
+            color = _output_color(resolved, self._target)
+            target = _complete(self._target, color, alpha=alpha)
+            upscaler = FrameUpscaler(
+                self._make, self._device, source, target, self._settings, self._model.kernel
             )
+            upscaler.finish = finish_for(self._model.faces, self._device, source, target)
+            self._upscalers[kind] = upscaler
         return self._upscalers[kind]
 
     def _resolved(self, color: ColorSpec) -> ColorSpec:

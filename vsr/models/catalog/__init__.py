@@ -39,6 +39,9 @@ class Published:
         denoise_twin: Name of the checkpoint to blend with for `--denoise-strength`.
         psnr: Published dB on luma by benchmark.
         config: Settings of the architecture that its tensors cannot tell, as a header would.
+        network: Its other hyperparameters, where they differ from the architecture's defaults.
+        parameters: Trained numbers, None if unknown.
+        flops: Multiplications and additions per input pixel, None if unknown; a test counts both.
     """
 
     name: str
@@ -55,6 +58,9 @@ class Published:
     denoise_twin: str | None = None
     psnr: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     config: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    network: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    parameters: int | None = None
+    flops: int | None = None
 
     def __post_init__(self) -> None:
         if not self.family:
@@ -93,8 +99,10 @@ def published() -> tuple[Published, ...]:
 def _entry(architecture: str, table: dict[str, Any]) -> Published:
     values = dict(table)
     values["aliases"] = tuple(values.get("aliases", ()))
-    for name in ("psnr", "config"):
-        values[name] = MappingProxyType(values.get(name, {}))
+    for name in ("psnr", "config", "network"):
+        given = values.get(name, {}).items()
+        plain = {key: tuple(v) if isinstance(v, list) else v for key, v in given}
+        values[name] = MappingProxyType(plain)
     return Published(architecture=architecture, **values)
 
 

@@ -1,0 +1,203 @@
+"""From a network and two pictures to what maps frames to frames, in the fastest way known here."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+
+from vsr.engine.color import Picture
+from vsr.engine.devices import devices, most_workers, resolve_device
+from vsr.engine.engines.probe import comparable_engines
+from vsr.engine.engines.registry import engine_precision, resolve_engine
+from vsr.engine.faces import finish_for
+from vsr.engine.loading import Model, StudioLuma, factory, settings_for
+from vsr.engine.stream import Factory, FrameUpscaler, Settings
+from vsr.engine.tuning import Choice, Trial, Tune, key_for, remember, remembered, try_all
+
+_QUICK, _FULL = 1.0, 15.0
+"""Seconds for the trials of all choices together."""
+_LARGE = 3_000_000
+"""Parameters."""
+_PAYS = 250
+"""Frames from which on a quick trial pays."""
+_BATCHES = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """How a job is to run; None and `auto` leave it to what is fastest.
+
+    Attributes:
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        engine: `auto`, or a name of `vsr.engine.engines`.
+        precision: `auto`, `fp32`, `fp16` or `bf16`.
+        tile: Side of a tile in input pixels, 0 for the whole picture.
+        tile_pad: Overlap of tiles instead of the receptive field.
+        batch: Frames computed together.
+        tta: Whether to average over the eight symmetries.
+        frames: How many come, None if unknown. With more than one, the cores are given to several
+            at a time.
+        tune: `auto` takes what was found before, and tries engines where there are several and the
+            film is long enough to pay for it; `full` tries everything again; `off` does neither.
+    """
+
+    device: str = "auto"
+    engine: str = "auto"
+    precision: str = "auto"
+    tile: int | None = None
+    tile_pad: int | None = None
+    batch: int | None = None
+    tta: bool = False
+    frames: int | None = 1
+    tune: Tune = "off"
+
+
+def frame_upscaler(
+    model: Model, source: Picture, target: Picture, wishes: Wishes = Wishes()
+) -> FrameUpscaler:
+    """Composes model, engine, tiles and colour into a map from frames to frames.
+
+    Raises:
+        UsageError: A tile, engine or precision that the network cannot use.
+        DeviceError: A device or engine that is not there, or lacks the precision.
+    """
+    job = _Job(model, source, target, wishes)
+    upscaler = job.made(job.choice())
+    upscaler.finish = finish_for(model.faces, upscaler.device, source, target)
+    return upscaler
+
+
+def tune(model: Model, source: Picture, target: Picture, wishes: Wishes) -> list[Trial]:
+    """Tries every way to run a job and remembers the fastest.
+
+    Returns:
+        What was tried, the fastest first.
+
+    Raises:
+        UsageError: See `frame_upscaler`.
+        DeviceError: See `frame_upscaler`.
+    """
+    return _Job(model, source, target, wishes).tried(_FULL)
+
+
+class _Job:
+    """One composition: its own way by default, and the others that may be faster."""
+
+    def __init__(self, model: Model, source: Picture, target: Picture, wishes: Wishes) -> None:
+        self._model, self._source, self._target, self._wishes = model, source, target, wishes
+        self._device = resolve_device(wishes.device)
+        self._engine = resolve_engine(wishes.engine)
+        precision = wishes.precision
+        if model.learned:
+            precision = engine_precision(self._engine, precision, self._device, model.spec)
+        self._settings = settings_for(
+            model,
+            self._device,
+            (source.width, source.height),
+            precision=precision,
+            tile=wishes.tile,
+            batch=wishes.batch,
+            stream=wishes.frames != 1,
+        )
+
+    @property
+    def _own(self) -> Choice:
+        settings = self._settings
+        return Choice(
+            engine=self._engine,
+            precision=settings.precision,
+            batch=settings.batch,
+            workers=settings.workers,
+        )
+
+    def made(self, choice: Choice) -> FrameUpscaler:
+        """Puts the network on the device."""
+        model, wishes = self._model, self._wishes
+        make = factory(
+            model, self._device, tile_pad=wishes.tile_pad, tta=wishes.tta, engine=choice.engine
+        )
+        if model.spec.luma == "studio":
+            make = _in_studio_range(make)
+        settings = replace(
+            self._settings,
+            precision=choice.precision,
+            batch=choice.batch,
+            workers=choice.workers,
+        )
+        return FrameUpscaler(make, self._device, self._source, self._target, settings, model.kernel)
+
+    def choice(self) -> Choice:
+        """What to run: as remembered, as found by a quick trial, or its own."""
+        wishes = self._wishes
+        if wishes.tune == "off" or not self._model.learned or wishes.frames == 1:
+            return self._own
+        if wishes.tune == "full":
+            return self.tried(_FULL)[0].choice
+        known = remembered(self._key())
+        if known is not None:
+            return known
+        pays = wishes.frames is not None and wishes.frames >= _PAYS
+        if pays and self._device.type == "cpu" and self._other_engines:
+            return self.tried(_QUICK)[0].choice
+        return self._own
+
+    def tried(self, budget: float) -> list[Trial]:
+        """Tries all choices, its own first, and remembers the fastest."""
+        trials = try_all(self._choices(), self.made, self._source, budget)
+        if not trials:
+            self.made(self._own)  # says why not even that works
+            return [Trial(self._own, 0.0)]
+        remember(self._key(), trials[0].choice)
+        return trials
+
+    def _choices(self) -> list[Choice]:
+        own = self._own
+        found = dict.fromkeys([own])
+        for engine in (own.engine, *self._other_engines):
+            for workers, batch in self._shapes():
+                found[replace(own, engine=engine, workers=workers, batch=batch)] = None
+        return list(found)
+
+    def _shapes(self) -> list[tuple[int, int]]:
+        """Workers and batches that may be faster than the default ones."""
+        own, device = self._own, self._device
+        if device.type == "cpu":
+            most = min(most_workers(device), own.workers)
+            return [(count, own.batch) for count in sorted({1, most})]
+        if self._wishes.batch is not None:
+            return [(1, own.batch)]
+        return [(1, batch) for batch in _BATCHES if batch <= 2 * own.batch]
+
+    @cached_property
+    def _other_engines(self) -> list[str]:
+        """Those that give as good a result, if the choice is left to us."""
+        module, spec = self._model.module, self._model.spec
+        if self._wishes.engine != "auto" or module is None:
+            return []
+        large = sum(p.numel() for p in module.parameters()) > _LARGE
+        if large and self._wishes.tune != "full":  # opening one takes longer than it may gain
+            return []
+        found = comparable_engines(module, spec, self._device, self._own.precision)
+        return [name for name in found if name != self._engine]
+
+    def _key(self) -> str:
+        model, source, wishes = self._model, self._source, self._wishes
+        facts = {fact.name: fact.description for fact in devices()}
+        return key_for(
+            device=facts.get(str(self._device), str(self._device)),
+            threads=torch.get_num_threads(),
+            model=model.name,
+            spec=model.spec,
+            parameters=sum(p.numel() for p in model.module.parameters()) if model.module else 0,
+            passes=model.passes,
+            size=(source.width, source.height, self._target.width, self._target.height),
+            format=source.format,
+            wishes=replace(wishes, tune="auto", frames=None),
+        )
+
+
+def _in_studio_range(make: Factory) -> Factory:
+    def wrapped(settings: Settings) -> StudioLuma:
+        return StudioLuma(make(settings))
+
+    return wrapped
