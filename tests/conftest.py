@@ -86,11 +86,15 @@ def _seeds() -> None:
 @pytest.fixture(autouse=True)
 def _logger() -> Iterator[None]:
     """A command line that was run in this process leaves its logging settings behind."""
-    logger = logging.getLogger("vsr")
-    kept = logger.level, logger.propagate, list(logger.handlers)
+    _forget_logging()  # a fixture of a wider scope may have run one too
     yield
-    logger.setLevel(kept[0])
-    logger.propagate, logger.handlers[:] = kept[1], kept[2]
+    _forget_logging()
+
+
+def _forget_logging() -> None:
+    logger = logging.getLogger("vsr")
+    logger.setLevel(logging.NOTSET)
+    logger.propagate, logger.handlers[:] = True, []
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,9 @@ from vsr.engine import assembly, tuning
 
 
 @pytest.fixture(autouse=True)
-def _brief(monkeypatch):
+def _brief(monkeypatch, tmp_path):
     monkeypatch.setattr(assembly, "_FULL", 0.2)
+    monkeypatch.setenv("VSR_CACHE", str(tmp_path / "cache"))
 
 
 def test_a_film_is_measured_and_the_fastest_way_remembered(film, capsys):

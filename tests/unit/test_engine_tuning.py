@@ -24,6 +24,11 @@ FAST, SLOW = Choice(precision="fp32", workers=2), Choice(precision="fp32", worke
 
 
 @pytest.fixture(autouse=True)
+def _own_memory(monkeypatch, tmp_path):
+    monkeypatch.setenv("VSR_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
 def _cores():
     kept = torch.get_num_threads()
     torch.set_num_threads(2)
