@@ -18,6 +18,7 @@
     │   ├── OutOfMemoryError (MemoryError)
     │   └── NonFiniteError (ArithmeticError)
     ├── ToolError                       a program that is needed is missing or failed
+    ├── VerificationError               an output is not what was to become of its source
     └── CancelledError                  stopped by the user; exit code 130
 
 A message is one line: what was got, what was expected, what to do.
@@ -108,6 +109,12 @@ class ToolError(VsrError):
     """A program that is needed is missing or failed."""
 
     exit_code = 7
+
+
+class VerificationError(VsrError):
+    """An output is not what was to become of its source."""
+
+    exit_code = 8
 
 
 class CancelledError(VsrError):

@@ -61,6 +61,7 @@ class UpscaleJob:
         quality: Of JPEG and WebP pictures, from 1 to 100; 95 if None.
         readers: Pictures decoded side by side, where the source is pictures.
         writers: Pictures encoded side by side, where the target is.
+        verify: Compare a video with its source before it gets its name, see `vsr.verification`.
     """
 
     source: Path | str | Stills
@@ -87,6 +88,7 @@ class UpscaleJob:
     readers: int = READERS
     writers: int = WRITERS
     profile: Path | None = None
+    verify: bool = True
     tune: Literal["auto", "full", "off"] = "auto"
 
 

@@ -17,6 +17,7 @@ from vsr.errors import (
     UnknownModelError,
     UnsupportedSourceError,
     UsageError,
+    VerificationError,
 )
 from vsr.metrics import psnr
 from vsr.planning import stored_size
@@ -181,3 +182,35 @@ def test_sizes_are_meant_as_shown(tmp_path):
     job = vsr.UpscaleJob(source=tmp_path, target=tmp_path, height=128)
     assert stored_size(job, info) == (128, 96)
     assert stored_size(job, replace(info, rotation=0)) == (170, 128)
+
+
+def test_an_output_that_is_not_right_gets_another_name(film, tmp_path, monkeypatch):
+    from vsr.io.av_sink import AvSink
+
+    lost = AvSink.write
+
+    def forgetful(self, frame):
+        if frame.pts:
+            lost(self, frame)
+
+    monkeypatch.setattr(AvSink, "write", forgetful)
+    out = tmp_path / "out.mkv"
+    with pytest.raises(VerificationError, match=r"out\.faulty\.mkv"):
+        vsr.upscale(film, out, model="bicubic", device="cpu")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.faulty.mkv"]
+    assert len(media.decoded(tmp_path / "out.faulty.mkv")) == len(media.decoded(film)) - 1
+
+
+def test_a_network_that_changes_the_picture_is_only_told_of(film, tmp_path, caplog):
+    from vsr.checkpoints import save_checkpoint
+    from vsr.models.compact import Compact, CompactConfig
+
+    config = CompactConfig(features=4, convs=1, scale=2)
+    network = Compact(config)
+    network.body[-1].bias.data.fill_(0.3)
+    save_checkpoint(tmp_path / "light.safetensors", network.state_dict(), "compact", config)
+    out = tmp_path / "out.mkv"
+    with caplog.at_level(logging.WARNING, "vsr"):
+        vsr.upscale(film, out, model_path=tmp_path / "light.safetensors", device="cpu")
+    assert out.exists()
+    assert "changes what is seen" in caplog.text

@@ -211,6 +211,12 @@ def source_options() -> list[click.Parameter]:
             help="Woven fields: auto makes whole pictures of them, on does so always, off refuses.",
         ),
         Option(
+            ["--verify/--no-verify"],
+            section=section,
+            default=True,
+            help="Compare the output with its source before it gets its name. Default: yes.",
+        ),
+        Option(
             ["--strict"],
             section=section,
             is_flag=True,

@@ -81,6 +81,7 @@ def job_from(
         sink=_sink_options(values),
         offline=values["offline"],
         profile=_profile(values["profile"]),
+        verify=values["verify"],
         tune=values["tune"],
         **_picture_options(values),
     )

@@ -11,12 +11,12 @@ from vsr.cli import console, naming
 from vsr.cli.base import Argument, Command, Option
 from vsr.cli.tables import table
 from vsr.cli.values import Size, SizeType, TimeType
-from vsr.errors import SinkError, UsageError
+from vsr.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
     from vsr.verification import Expected, Finding, Report
 
-Wrong = SinkError
+Wrong = VerificationError
 """What is raised about an output that is not what it should be."""
 _EXAMPLES = (
     "vsr verify movie.mp4 movie_x4.mkv",
@@ -82,7 +82,7 @@ def _planned() -> list[click.Parameter]:
 def command(ctx: click.Context, /, **values: Any) -> None:
     """Compare an output with its source: every time, every stream, tags and pictures.
 
-    Exits with 0 if nothing is wrong, with 4 if the output is not what it should be, and with 3 if
+    Exits with 0 if nothing is wrong, with 8 if the output is not what it should be, and with 3 if
     the source cannot be read.
     """
     from vsr.verification import verify  # noqa: PLC0415 - only when asked

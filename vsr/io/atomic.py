@@ -27,6 +27,11 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _count = itertools.count()
 
 
+def faulty(target: Path) -> Path:
+    """The name of a complete file that is not right, beside the one that it was to get."""
+    return target.with_name(f"{target.stem}.faulty{target.suffix}")
+
+
 class PartialFile:
     """A file object for libav (`write`, `seek`, `tell`) whose result appears only by `commit`.
 
@@ -104,8 +109,11 @@ class PartialFile:
         if not self._open:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
-    def commit(self) -> None:
+    def commit(self, *, overwrite: bool = False) -> None:
         """Forces the bytes to the disk and gives the file its final name, in one step.
+
+        Args:
+            overwrite: Whether an older file may be replaced although that was not asked for.
 
         Raises:
             SinkExistsError: A file of that name has appeared meanwhile, and overwriting was not
@@ -117,7 +125,7 @@ class PartialFile:
                 raise self.error
             os.fsync(self._fd)
             self._close()
-            self._rename()
+            self._rename(overwrite=overwrite or self._overwrite)
         except FileExistsError as error:
             msg = f"{self.target} exists; pass -y to overwrite it"
             raise SinkExistsError(msg) from error
@@ -126,8 +134,8 @@ class PartialFile:
         finally:
             self.discard()
 
-    def _rename(self) -> None:
-        if self._overwrite:
+    def _rename(self, *, overwrite: bool) -> None:
+        if overwrite:
             self._path.replace(self.target)
         else:
             try:

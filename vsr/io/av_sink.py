@@ -6,7 +6,7 @@ nothing), the header is written, packets of the other streams follow those of th
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from fractions import Fraction
 from math import gcd
@@ -20,9 +20,9 @@ from av.stream import Disposition, Stream
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
-from vsr.errors import ContainerError, EncoderError, SinkError
+from vsr.errors import ContainerError, EncoderError, SinkError, VerificationError
 from vsr.io import matroska
-from vsr.io.atomic import PartialFile, sink_error
+from vsr.io.atomic import PartialFile, faulty, sink_error
 from vsr.io.color import tag_frame
 from vsr.io.encoders import native_format, open_context
 from vsr.io.formats import ffmpeg_name, from_planes
@@ -58,6 +58,8 @@ class AvSink:
         source: Where the other streams come from; an address only if the plan's options allow.
         trim: Start and end of the wanted part, in the source's own seconds.
         threads: Of the encoder; its own choice if None.
+        judge: Called with the path of the finished file, before it gets its name, and the number
+            of frames. A `VerificationError` lets the file get the name `faulty` instead.
 
     Raises:
         SinkError: The file cannot be made.
@@ -72,8 +74,10 @@ class AvSink:
         *,
         trim: Trim = (None, None),
         threads: int | None = None,
+        judge: Callable[[Path, int], None] | None = None,
     ) -> None:
         self._plan = plan
+        self._judge = judge
         self._picture = replace(picture, format=plan.format, color=plan.color)
         self._threads = threads
         self._written = self._muxed = 0
@@ -349,7 +353,18 @@ class AvSink:
             name = self._plan.encoder.id
             msg = f"{self._written} frames were written, but {self._muxed} came out of {name}"
             raise SinkError(msg)
+        if self._judge is not None:
+            self._judged(self._judge)
         self._file.commit()
+
+    def _judged(self, judge: Callable[[Path, int], None]) -> None:
+        """Hours of work that are not right get another name, not the bin."""
+        try:
+            judge(Path(self._file.name), self._written)
+        except VerificationError:
+            self._file.target = faulty(self._plan.path)
+            self._file.commit(overwrite=True)
+            raise
 
     def abort(self) -> None:
         """Leaves nothing behind; safe after any failure and after `finish`."""
