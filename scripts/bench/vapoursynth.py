@@ -65,7 +65,7 @@ def source(name: str, count: int) -> vs.VideoNode:
 
     tags = TAGS if not name.startswith("RGB") else {"_Matrix": 0, "_Range": 1}
     noise = vs.core.std.SetFrameProps(vs.core.std.ModifyFrame(blank, blank, draw), **tags)
-    vs.core.std.SetVideoCache(noise, mode=1, fixedsize=1, maxsize=2)
+    vs.core.std.SetVideoCache(noise, mode=1, fixedsize=1, maxsize=16)
     return vs.core.std.Loop(noise, -(-count // 2))
 
 

@@ -33,7 +33,7 @@ def test_without_a_film_one_is_drawn(capsys):
     out = capsys.readouterr().out
     assert out.startswith("engine")
     assert "whole job with x264" in out
-    assert "busy: decode" in out
+    assert "of best" in out
 
 
 @pytest.mark.usefixtures("folder")
