@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsr.errors import UnsupportedSourceError, VerificationError
-from vsr.flow import flow
+from vsr.flow import Flown, flow
 from vsr.io.atomic import faulty, sink_error
 from vsr.io.av_sink import AvSink
 from vsr.io.av_source import AvSource
@@ -77,6 +77,17 @@ class JobResult:
     reused: int = 0
     busy: Mapping[Stage, float] = field(default_factory=dict)
 
+    @property
+    def progress(self) -> Progress:
+        """The last report."""
+        return Progress(
+            frames=self.frames,
+            total=self.frames,
+            seconds=self.seconds,
+            size=self.size,
+            bottleneck=self.bottleneck,
+        )
+
 
 def run(
     job: UpscaleJob,
@@ -118,30 +129,47 @@ def run(
         flown = flow(
             prepared.source, upscaler, sink, size, picture.frame_count, report, trace=trace
         )
-        written = flown.frames
-        if written == 0:
+        if flown.frames == 0:
             msg = f"no frame of {job.source} could be decoded: the file is damaged or empty"
             raise UnsupportedSourceError(msg)
         sink.finish()
         write_trace(trace, job)
-        seconds = time.perf_counter() - began
-        stage = flown.bottleneck
-        report(
-            Progress(frames=written, total=written, seconds=seconds, size=size, bottleneck=stage)
-        )
-        return JobResult(
-            frames=written,
-            seconds=seconds,
-            target=job.target,
-            size=size,
-            bottleneck=stage,
-            damaged=prepared.source.damage.frames,
-            peak_host_bytes=peak_memory(),
-            precision=upscaler.settings.precision,
-            device=str(upscaler.device),
-            reused=upscaler.reused,
-            busy=flown.busy,
-        )
+        done = job_result(job, flown, upscaler, size, began, prepared.source.damage.frames)
+        report(done.progress)
+        return done
+
+
+def job_result(
+    job: UpscaleJob,
+    flown: Flown,
+    upscaler: "FrameUpscaler",
+    size: tuple[int, int],
+    began: float,
+    damaged: int,
+) -> JobResult:
+    """What a job that ends now did.
+
+    Args:
+        job: What was to be done.
+        flown: What went through.
+        upscaler: Which computed it.
+        size: Width and height of the output.
+        began: When, by `time.perf_counter`.
+        damaged: Frames of the source that were concealed.
+    """
+    return JobResult(
+        frames=flown.frames,
+        seconds=time.perf_counter() - began,
+        target=job.target,
+        size=size,
+        bottleneck=flown.bottleneck,
+        damaged=damaged,
+        peak_host_bytes=peak_memory(),
+        precision=upscaler.settings.precision,
+        device=str(upscaler.device),
+        reused=upscaler.reused,
+        busy=flown.busy,
+    )
 
 
 def write_trace(trace: Trace | None, job: UpscaleJob) -> None:

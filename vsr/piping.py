@@ -36,8 +36,8 @@ from vsr.io.y4m import MAGIC, Y4mSource
 from vsr.jobs import (
     Fetching,
     JobResult,
+    job_result,
     load,
-    peak_memory,
     upscaler_for,
     warn_about_hdr,
     write_trace,
@@ -120,30 +120,17 @@ def run(
                 frames, upscaler, sink, size, None, report,
                 ahead=ahead, release=release, trace=trace,
             )  # fmt: skip
-            written, stage = flown.frames, flown.bottleneck
             write_trace(trace, work)
-            _conclude(frames, sink, written, kept=output is not None or is_stream(str(work.target)))
+            kept = output is not None or is_stream(str(work.target))
+            _conclude(frames, sink, flown.frames, kept=kept)
         except OSError as error:
             if isinstance(error, VsrError | BrokenPipeError):
                 raise
             raise sink_error(work.target, error) from error
-        seconds = time.perf_counter() - began
-        report(
-            Progress(frames=written, total=written, seconds=seconds, size=size, bottleneck=stage)
-        )
-        return JobResult(
-            frames=written,
-            seconds=seconds,
-            target=work.target,
-            size=size,
-            bottleneck=stage,
-            damaged=source.damage.frames if isinstance(source, StreamSource | AvSource) else 0,
-            peak_host_bytes=peak_memory(),
-            precision=upscaler.settings.precision,
-            device=str(upscaler.device),
-            reused=upscaler.reused,
-            busy=flown.busy,
-        )
+        damaged = source.damage.frames if isinstance(source, StreamSource | AvSource) else 0
+        done = job_result(work, flown, upscaler, size, began, damaged)
+        report(done.progress)
+        return done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,7 +60,7 @@ def pretender(monkeypatch):
     pretender = Pretender()
     monkeypatch.setattr("vsr.jobs.run", pretender)
     monkeypatch.setattr(
-        "vsr.cli.upscale.fetch_for",
+        "vsr.cli.fetching.fetch_for",
         lambda name, scale, *, denoise: pretender.fetched.append((name, scale, denoise)),
     )
     logger = logging.getLogger("vsr")

@@ -7,8 +7,6 @@ own: the outer run collects one test that starts it, and what needs no kernel.
 import copy
 import importlib.util
 import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -16,7 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import nn
 
-from tests.media import REPO
+from tests.interpreter import interpreted_run
 from vsr.engine.kernels import available, interpreted
 from vsr.engine.kernels.conv3x3 import (
     Block,
@@ -43,15 +41,7 @@ SMALL = Block(height=4, width=8, outputs=16, depth=16)
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no triton")
 @pytest.mark.skipif(INSIDE, reason="is inside")
 def test_in_the_interpreter():
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    done = subprocess.run(
-        [*command, "-k", "TestInterpreted", __file__],
-        cwd=REPO,
-        env=os.environ | {"TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = interpreted_run(__file__)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

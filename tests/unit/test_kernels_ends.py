@@ -6,8 +6,6 @@ own: the outer run collects one test that starts it, and what needs no kernel.
 
 import importlib.util
 import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -16,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.media import REPO
+from tests.interpreter import interpreted_run
 from vsr.engine.color import Picture, torch_dtype
 from vsr.engine.kernels import interpreted
 from vsr.engine.kernels.ends import FusedRoute, LumaEnds, RgbEnds, fits
@@ -35,15 +33,7 @@ BT709 = ColorSpec(matrix=1, full_range=False, siting=1)
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no triton")
 @pytest.mark.skipif(INSIDE, reason="is inside")
 def test_in_the_interpreter():
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    done = subprocess.run(
-        [*command, "-k", "TestInterpreted", __file__],
-        cwd=REPO,
-        env=os.environ | {"TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = interpreted_run(__file__)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -1,11 +1,9 @@
 """`vsr pipe`: a video on standard input, upscaled on standard output."""
 
 import contextlib
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +12,7 @@ import click
 from vsr.cli import door
 from vsr.cli.allocator import keep_freed_memory
 from vsr.cli.base import Command, Option
-from vsr.cli.download import fetch_for
-from vsr.cli.faces import fetch_faces
+from vsr.cli.fetching import fetch_all
 from vsr.cli.options import device_options, job_options, model_options, size_options, source_options
 from vsr.cli.progress import reporter
 from vsr.cli.settings import job_from
@@ -25,7 +22,6 @@ from vsr.errors import UsageError
 if TYPE_CHECKING:
     from vsr.io.stream_formats import PipeFormat
     from vsr.piping import PipeJob
-    from vsr.planning import UpscaleJob
     from vsr.types import Progress
 
 _EXAMPLES = (
@@ -195,7 +191,7 @@ def run_pipe(
         show.update(progress)
 
     with contextlib.redirect_stdout(sys.stderr):  # only pictures go to standard output
-        _fetch_model(job.upscale)
+        fetch_all(job.upscale)
         show.start(_shown(source, "input"), job.upscale.target)
         try:
             result = piping.run(job, report)
@@ -208,15 +204,6 @@ def run_pipe(
 
 def _shown(name: str, end: str) -> Path:
     return Path(f"standard {end}" if name == "-" else name)
-
-
-def _fetch_model(job: "UpscaleJob") -> None:
-    """Downloads a published model with a bar before the work begins, where that is allowed."""
-    if job.model_path is None and not job.offline and not os.environ.get("VSR_OFFLINE"):
-        scale = None if job.scale is None else Fraction(job.scale)
-        fetch_for(job.model, scale, denoise=job.denoise is not None)
-    if not job.offline and not os.environ.get("VSR_OFFLINE"):
-        fetch_faces(job.faces)
 
 
 def _job(values: Mapping[str, Any], source: str, target: str, *, encode: bool) -> "PipeJob":

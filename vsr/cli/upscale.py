@@ -1,9 +1,7 @@
 """`vsr upscale`: files, each to its own output; folders of pictures; pictures to a video."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +10,7 @@ import click
 from vsr.cli import albums, console, door, naming, pipe
 from vsr.cli.allocator import keep_freed_memory
 from vsr.cli.base import Argument, Command, Option
-from vsr.cli.download import fetch_for
-from vsr.cli.faces import fetch_faces
+from vsr.cli.fetching import fetch_all
 from vsr.cli.options import job_options, picture_options
 from vsr.cli.progress import Json, Reporter, reporter
 from vsr.cli.settings import job_from, wanted_size
@@ -120,17 +117,17 @@ def command(ctx: click.Context, /, **values: Any) -> None:
         replace(template, source=source, target=target)
         for source, target in zip(sources, targets, strict=True)
     ]
-    _fetch_model(template)
+    fetch_all(template)
     ctx.exit(run_all(jobs, show, stop))
 
 
 def _run_album(album: albums.Album, values: dict[str, Any], show: Reporter, stop: Stop) -> int:
     if values["output"] is not None and albums.kind_of(values["output"]) == "video":
         film = albums.film(album, values)
-        _fetch_model(film)
+        fetch_all(film)
         return run_all([film], show, stop)
     job = albums.folder_job(album, values, _naming(values))
-    _fetch_model(job.how)
+    fetch_all(job.how)
     return run_folder(job, album.name, show, stop)
 
 
@@ -141,15 +138,6 @@ def _refuse_picture_options(values: dict[str, Any]) -> None:
     if values["workers"] is not None and "%" not in (values["output"] or ""):
         msg = "-j belongs to folders of pictures; the stages of a video already run side by side"
         raise UsageError(msg)
-
-
-def _fetch_model(job: "UpscaleJob") -> None:
-    """Downloads a published model with a bar before the work begins, where that is allowed."""
-    if job.model_path is None and not job.offline and not os.environ.get("VSR_OFFLINE"):
-        scale = None if job.scale is None else Fraction(job.scale)
-        fetch_for(job.model, scale, denoise=job.denoise is not None)
-    if not job.offline and not os.environ.get("VSR_OFFLINE"):
-        fetch_faces(job.faces)
 
 
 def run_all(jobs: Sequence["UpscaleJob"], show: Reporter, stop: Stop) -> int:

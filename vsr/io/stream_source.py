@@ -33,7 +33,7 @@ MAGICS: Final = {b"nut/multimedia container\0": "nut", b"\x1aE\xdf\xa3": "matros
 """How the streams begin, and FFmpeg's names of their demuxers."""
 _OPTIONS: Final = {
     "protocol_whitelist": "none",
-    "format_whitelist": "nut,matroska,webm,matroska,webm",
+    "format_whitelist": "nut,matroska,webm",
     "probesize": "32",
     "fpsprobesize": "0",
 }

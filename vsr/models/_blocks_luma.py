@@ -8,6 +8,8 @@ products with constants, so that every exporter and every device computes it, in
 Some public three-channel versions work on luma and chroma side by side; `Colour` is around them.
 """
 
+import re
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Literal
 
@@ -15,11 +17,30 @@ import torch
 from torch import Tensor, nn
 
 from vsr.errors import CheckpointError
+from vsr.models._base import StateDict
 
 type Space = Literal["rgb", "ycc"]
 
 LARGEST_SCALE = 8
 _REACH = 2
+
+
+def renamed(state: StateDict, layouts: Iterable[Mapping[str, str]]) -> StateDict:
+    """Gives the layers of a foreign layout our names.
+
+    Args:
+        state: Weights and biases by name.
+        layouts: Our names of layers by theirs.
+
+    Returns:
+        The state itself if it is of none of the layouts.
+    """
+    stems = {re.sub(r"\.(weight|bias)$", "", key) for key in state}
+    homes = next((layout for layout in layouts if layout.keys() == stems), None)
+    if homes is None:
+        return state
+    parts = {key: key.rpartition(".") for key in state}
+    return {f"{homes[parts[key][0]]}.{parts[key][2]}": value for key, value in state.items()}
 
 
 @lru_cache(maxsize=LARGEST_SCALE)

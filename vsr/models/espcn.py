@@ -20,7 +20,6 @@ are luma and chroma, which no checkpoint tells and a header may (`colour`).
 """
 
 import math
-import re
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -29,7 +28,7 @@ from torch import Tensor, nn
 
 from vsr.errors import CheckpointError
 from vsr.models._base import Architecture, InputSpec, LumaRange, StateDict
-from vsr.models._blocks_luma import Colour, Space
+from vsr.models._blocks_luma import Colour, Space, renamed
 
 type Activation = Literal["tanh", "relu"]
 
@@ -133,15 +132,6 @@ _LAYOUTS = (
 )
 
 
-def _canonicalise(state: StateDict) -> StateDict:
-    stems = {re.sub(r"\.(weight|bias)$", "", key) for key in state}
-    homes = next((layout for layout in _LAYOUTS if layout.keys() == stems), None)
-    if homes is None:
-        return state
-    parts = {key: key.rpartition(".") for key in state}
-    return {f"{homes[parts[key][0]]}.{parts[key][2]}": value for key, value in state.items()}
-
-
 ARCH = Architecture(
     id="espcn",
     paper="Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel "
@@ -150,7 +140,7 @@ ARCH = Architecture(
     build=ESPCN,
     spec=_spec,
     detect=_detect,
-    canonicalise=_canonicalise,
+    canonicalise=lambda state: renamed(state, _LAYOUTS),
     parameters=(
         (ESPCNConfig(), 22_729),
         (ESPCNConfig(scale=2), 21_284),

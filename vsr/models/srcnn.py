@@ -21,7 +21,6 @@ may serve all scales, so no checkpoint tells the scale: a header or the user doe
 is 4. Nhat-Thanh's three channels are luma and chroma, which a header must tell too (`colour`).
 """
 
-import re
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -29,7 +28,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vsr.models._base import Architecture, InputSpec, LumaRange, StateDict
-from vsr.models._blocks_luma import LARGEST_SCALE, Bicubic, Colour, Space, radius_before_bicubic
+from vsr.models._blocks_luma import (
+    LARGEST_SCALE,
+    Bicubic,
+    Colour,
+    Space,
+    radius_before_bicubic,
+    renamed,
+)
 
 _KEYS = {f"conv{k}.{kind}" for k in (1, 2, 3) for kind in ("weight", "bias")}
 
@@ -126,15 +132,6 @@ _LAYOUTS = (
 )
 
 
-def _canonicalise(state: StateDict) -> StateDict:
-    stems = {re.sub(r"\.(weight|bias)$", "", key) for key in state}
-    homes = next((layout for layout in _LAYOUTS if layout.keys() == stems), None)
-    if homes is None:
-        return state
-    parts = {key: key.rpartition(".") for key in state}
-    return {f"{homes[parts[key][0]]}.{parts[key][2]}": value for key, value in state.items()}
-
-
 ARCH = Architecture(
     id="srcnn",
     paper="Image Super-Resolution Using Deep Convolutional Networks, "
@@ -143,7 +140,7 @@ ARCH = Architecture(
     build=SRCNN,
     spec=_spec,
     detect=_detect,
-    canonicalise=_canonicalise,
+    canonicalise=lambda state: renamed(state, _LAYOUTS),
     # the paper counts 8 032 and 57 184, without biases
     parameters=(
         (SRCNNConfig(), 8_129),
