@@ -34,6 +34,7 @@ class Wishes:
         tile: Side of a tile in input pixels, 0 for the whole picture.
         tile_pad: Overlap of tiles instead of the receptive field.
         batch: Frames computed together.
+        workers: Batches that the CPU computes side by side.
         tta: Whether to average over the eight symmetries.
         frames: How many come, None if unknown. With more than one, the cores are given to several
             at a time.
@@ -47,6 +48,7 @@ class Wishes:
     tile: int | None = None
     tile_pad: int | None = None
     batch: int | None = None
+    workers: int | None = None
     tta: bool = False
     frames: int | None = 1
     tune: Tune = "off"
@@ -63,7 +65,9 @@ def frame_upscaler(
     """
     job = _Job(model, source, target, wishes)
     upscaler = job.made(job.choice())
-    upscaler.finish = finish_for(model.faces, upscaler.device, source, target)
+    finish = finish_for(model.faces, upscaler.device, source, target)
+    if finish is not None:
+        upscaler.finish, upscaler.restart = finish, finish.restart
     return upscaler
 
 
@@ -107,7 +111,7 @@ class _Job:
             engine=self._engine,
             precision=settings.precision,
             batch=settings.batch,
-            workers=settings.workers,
+            workers=self._wishes.workers or settings.workers,
         )
 
     def made(self, choice: Choice) -> FrameUpscaler:
@@ -124,7 +128,9 @@ class _Job:
             batch=choice.batch,
             workers=choice.workers,
         )
-        return FrameUpscaler(make, self._device, self._source, self._target, settings, model.kernel)
+        made = FrameUpscaler(make, self._device, self._source, self._target, settings, model.kernel)
+        made.engine = choice.engine
+        return made
 
     def choice(self) -> Choice:
         """What to run: as remembered, as found by a quick trial, or its own."""

@@ -137,6 +137,10 @@ class FaceFinish:
         self._buffer = torch.empty(self._layout.bytes, dtype=torch.uint8)
         self._last: Fraction | None = None
 
+    def restart(self) -> None:
+        """Forgets the frames so far."""
+        self._last = None
+
     def __call__(self, frame: Frame, planes: Planes) -> Planes:
         """Restores the faces of the next frame.
 

@@ -19,17 +19,32 @@ _FIRST_ROWS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """A frame, and whether its picture differs from that of the frame before."""
+    """A frame, and whether its picture differs from that of the frame before.
+
+    Attributes:
+        frame: As it came.
+        new: Whether the network has to see it.
+        part: Number of the part of the stream that it belongs to.
+    """
 
     frame: Frame
     new: bool
+    part: int = 0
 
 
-def shots(frames: Iterable[Frame]) -> Iterator[Shot]:
-    """Marks the frames of a stream; the first is always new."""
+def shots(frames: Iterable[Frame], every: int | None = None) -> Iterator[Shot]:
+    """Marks the frames of a stream.
+
+    Args:
+        frames: In order.
+        every: Frames in each part; all are one part if None. The first of a part is always new, so
+            that a part does not depend on the one before.
+    """
     previous: Frame | None = None
-    for frame in frames:
-        yield Shot(frame, previous is None or not same_picture(previous, frame))
+    for index, frame in enumerate(frames):
+        part, place = divmod(index, every) if every else (0, index)
+        new = previous is None or place == 0 or not same_picture(previous, frame)
+        yield Shot(frame, new, part)
         previous = frame
 
 

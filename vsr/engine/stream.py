@@ -78,8 +78,12 @@ class FrameUpscaler:
         kernel: For chroma, alpha and sizes between the network's.
 
     Attributes:
+        engine: Name of what runs the network.
         reused: Frames so far that got the result of the frame before.
         finish: Called once for each new picture, in order, if set before the first frame.
+        restart: Called before the first picture of each part is finished, if set.
+        part: Frames in each part of the stream, None for one part: no batch, repeat or memory of
+            `finish` crosses from one part into the next.
         trace: Records what the device does, if set before the first frame.
     """
 
@@ -99,8 +103,12 @@ class FrameUpscaler:
         self._upscaler = factory(settings)
         self._routes: dict[ColorSpec, Route] = {}
         self._latest: Planes = ()
+        self._finishing = -1
+        self.engine = "torch"
         self.reused = 0
         self.finish: Finish | None = None
+        self.restart: Callable[[], None] | None = None
+        self.part: int | None = None
         self.trace: Trace | None = None
 
     def __call__(
@@ -121,13 +129,14 @@ class FrameUpscaler:
             NonFiniteError: The network gives NaN or infinity even in fp32.
         """
         groups = batched(
-            shots(frames),
+            shots(frames, self.part),
             size=lambda: self.settings.batch,
-            alike=lambda shot: shot.frame.color,
+            alike=lambda shot: (shot.part, shot.frame.color),
             idle=idle,
             weight=lambda shot: 1 if shot.new else _REPEATED,
         )
         self._lane.trace = self.trace
+        self._finishing = -1
         with self._lane:
             yield from self._flow(groups, self._lane.depth, idle)
         self._latest = ()
@@ -185,6 +194,9 @@ class FrameUpscaler:
             return
         fresh = iter(results)
         for shot in flight.shots:
+            if shot.part != self._finishing and self.restart is not None:
+                self.restart()
+            self._finishing = shot.part
             if shot.new:
                 planes = next(fresh)
                 self._latest = self.finish(shot.frame, planes) if self.finish else planes
