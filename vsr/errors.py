@@ -8,6 +8,7 @@
     │   └── DamagedSourceError          broken data where `--strict` forbids concealment
     ├── SinkError                       the output cannot be written
     │   ├── SinkExistsError (FileExistsError)
+    │   ├── JournalError                an unfinished job of this output is another job
     │   ├── ContainerError              the container cannot hold a stream
     │   └── EncoderError                the encoder is missing or refused its settings
     ├── ModelError                      a network or checkpoint cannot be used
@@ -63,6 +64,10 @@ class SinkError(VsrError):
 
 class SinkExistsError(SinkError, FileExistsError):
     """The output exists and overwriting was not asked for."""
+
+
+class JournalError(SinkError):
+    """An unfinished job of this output is another job, or somebody works on it."""
 
 
 class ContainerError(SinkError):

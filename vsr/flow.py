@@ -48,6 +48,7 @@ def flow(
     total: int | None,
     report: Callable[[Progress], None],
     *,
+    begun: int = 0,
     ahead: int = 8,
     release: Callable[[], None] | None = None,
     trace: Trace | None = None,
@@ -61,6 +62,7 @@ def flow(
         size: Width and height of the output, for the reports.
         total: Expected frames, for the reports.
         report: Called from this thread, at most ten times a second.
+        begun: Frames that an earlier run has done, for the reports.
         ahead: Most decoded frames waiting for the device.
         release: Frees a live source, such as a pipe, that waits for data; called before the decode
             thread is waited for. With it no frame waits for the next: batches may be smaller.
@@ -87,7 +89,12 @@ def flow(
                 reported = now
                 stage = bottleneck(decoded.waits, results.waits)
                 progress = Progress(
-                    frames=written, total=total, seconds=now - began, size=size, bottleneck=stage
+                    frames=begun + written,
+                    total=total,
+                    seconds=now - began,
+                    size=size,
+                    bottleneck=stage,
+                    begun=begun,
                 )
                 report(progress)
     finally:

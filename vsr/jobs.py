@@ -8,18 +8,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from vsr.errors import UnsupportedSourceError, VerificationError
+from vsr.errors import UnsupportedSourceError
 from vsr.flow import Flown, flow
-from vsr.io.atomic import faulty, sink_error
-from vsr.io.av_sink import AvSink
-from vsr.io.av_source import AvSource
-from vsr.io.base import FrameSink
-from vsr.io.folder import Stills
-from vsr.io.plan import OutputPlan
-from vsr.models.catalog import published
-from vsr.planning import HLG, PQ, Prepared, UpscaleJob, prepare
+from vsr.io.atomic import sink_error
+from vsr.outputs import is_faithful, open_sink
+from vsr.planning import HLG, PQ, UpscaleJob, prepare
+from vsr.resuming import announced, behind, computed, job_folder, note_computed
 from vsr.trace import Trace
 from vsr.types import ColorSpec, PixelFormat, Progress, Stage, VideoInfo
 
@@ -63,6 +60,7 @@ class JobResult:
         device: Where the network ran.
         reused: Frames whose picture was that of the frame before, and was not computed again.
         busy: Share of the time that each stage had work to do.
+        begun: Frames of them that an earlier run had written.
     """
 
     frames: int
@@ -76,6 +74,7 @@ class JobResult:
     device: str
     reused: int = 0
     busy: Mapping[Stage, float] = field(default_factory=dict)
+    begun: int = 0
 
     @property
     def progress(self) -> Progress:
@@ -86,6 +85,7 @@ class JobResult:
             seconds=self.seconds,
             size=self.size,
             bottleneck=self.bottleneck,
+            begun=self.begun,
         )
 
 
@@ -114,27 +114,39 @@ def run(
         model = load(job, prepared.factor, fetching)
         warn_about_hdr(prepared.info, model)
         plan = prepared.plan
+        folder = job_folder(job, prepared, model)
+        if folder is not None:
+            stack.callback(folder.close)
         upscaler = upscaler_for(
             job,
             model,
             (prepared.info, prepared.color),
             (picture, plan.format, plan.color),
             frames=picture.frame_count,
+            alike=computed(folder),
         )
-        sink = _open_sink(job, prepared, faithful=_is_faithful(model) and job.faces is None)
+        faithful = is_faithful(model) and job.faces is None
+        sink = open_sink(job, prepared, folder, faithful=faithful)
         stack.callback(sink.abort)
+        stack.enter_context(announced(folder, job.target))
+        begun = 0 if folder is None else folder.journal.frames
+        if folder is not None:
+            upscaler.part = folder.frames
+            note_computed(folder, upscaler)
         size = (picture.width, picture.height)
         trace = Trace() if job.profile else None
         upscaler.trace = trace
+        frames = behind(iter(prepared.source), folder)
         flown = flow(
-            prepared.source, upscaler, sink, size, picture.frame_count, report, trace=trace
+            frames, upscaler, sink, size, picture.frame_count, report, begun=begun, trace=trace
         )
-        if flown.frames == 0:
+        if begun + flown.frames == 0:
             msg = f"no frame of {job.source} could be decoded: the file is damaged or empty"
             raise UnsupportedSourceError(msg)
         sink.finish()
         write_trace(trace, job)
-        done = job_result(job, flown, upscaler, size, began, prepared.source.damage.frames)
+        damaged = prepared.source.damage.frames
+        done = job_result(job, flown, upscaler, size, began, damaged, begun=begun)
         report(done.progress)
         return done
 
@@ -146,6 +158,8 @@ def job_result(
     size: tuple[int, int],
     began: float,
     damaged: int,
+    *,
+    begun: int = 0,
 ) -> JobResult:
     """What a job that ends now did.
 
@@ -156,9 +170,11 @@ def job_result(
         size: Width and height of the output.
         began: When, by `time.perf_counter`.
         damaged: Frames of the source that were concealed.
+        begun: Frames that an earlier run did.
     """
     return JobResult(
-        frames=flown.frames,
+        frames=begun + flown.frames,
+        begun=begun,
         seconds=time.perf_counter() - began,
         target=job.target,
         size=size,
@@ -231,6 +247,7 @@ def upscaler_for(
     target: tuple[VideoInfo, PixelFormat, ColorSpec],
     *,
     frames: int | None,
+    alike: Mapping[str, Any] = MappingProxyType({}),
 ) -> "FrameUpscaler":
     """Puts a job's network on its device.
 
@@ -240,10 +257,14 @@ def upscaler_for(
         source: The pictures that come, and their resolved colour.
         target: Size of the pictures to make, and the format and colour that the sink takes.
         frames: How many come, None if unknown.
+        alike: How an earlier run computed, from `computed`.
     """
     from vsr.engine.assembly import frame_upscaler  # noqa: PLC0415 - torch is slow to import
 
-    return frame_upscaler(model, *_ends(source, target), _wishes(job, frames))
+    wishes = _wishes(job, frames)
+    if alike:
+        wishes = replace(wishes, tune="off", **alike)
+    return frame_upscaler(model, *_ends(source, target), wishes)
 
 
 def try_out(job: UpscaleJob) -> "list[Trial]":
@@ -293,75 +314,6 @@ def _wishes(job: UpscaleJob, frames: int | None) -> "Wishes":
         frames=frames,
         tune=job.tune,
     )
-
-
-def _is_faithful(model: "Model") -> bool:
-    """Whether a network is known to keep what a picture looks like."""
-    return not model.learned or any(
-        entry.name == model.name for entry in published() if entry.embedded
-    )
-
-
-def _open_sink(job: UpscaleJob, prepared: Prepared, *, faithful: bool) -> FrameSink:
-    plan, source = prepared.plan, prepared.source
-    if not isinstance(plan, OutputPlan):
-        return plan
-    if isinstance(job.source, Stills):
-        return AvSink(plan, prepared.picture, None)
-    first = source.first_pts * source.info.time_base
-    start, end = (None if at is None else first + at for at in (job.options.start, job.options.end))
-    judge = _judge(job, prepared, faithful=faithful)
-    return AvSink(plan, prepared.picture, job.source, trim=(start, end), judge=judge)
-
-
-_LOOKS = frozenset({"luma", "detail", "broken", "colour", "order"})
-"""What a network may change, if it was made to: brightness, colour, detail."""
-
-
-def _judge(
-    job: UpscaleJob, prepared: Prepared, *, faithful: bool
-) -> Callable[[Path, int], None] | None:
-    """Who compares the finished file with its source; nobody where that is far away.
-
-    Args:
-        job: What was to be done.
-        prepared: And with which files.
-        faithful: Whether the network is known to keep what a picture looks like.
-    """
-    source, picture = job.source, prepared.picture
-    if not (job.verify and isinstance(source, Path) and isinstance(prepared.source, AvSource)):
-        return None
-    from vsr.verification import Expected, verify  # noqa: PLC0415 - only where it is asked for
-
-    turned = picture.rotation % 180 != 0
-    expected = Expected(
-        width=picture.height if turned else picture.width,
-        height=picture.width if turned else picture.height,
-        start=job.options.start,
-        end=job.options.end,
-        audio=job.sink.audio,
-        subtitles=job.sink.subtitles,
-        audio_codec=job.sink.audio_codec,
-        color=job.color,
-        stream=prepared.source.stream_index,
-    )
-
-    def judge(path: Path, frames: int) -> None:
-        report = verify(source, path, replace(expected, frames=frames))
-        for finding in report.findings:
-            _log.info("verified: %s: %s", finding.check, finding.text)
-        looks = [fault.text for fault in report.faults if fault.check in _LOOKS and not faithful]
-        for text in looks:
-            _log.warning("the network changes what is seen: %s", text)
-        wrong = [fault.text for fault in report.faults if fault.text not in looks]
-        if wrong:
-            msg = (
-                f"the output is not right, so it lies as {faulty(job.target)}: {wrong[0]}; "
-                "please report this, or use --no-verify"
-            )
-            raise VerificationError(msg)
-
-    return judge
 
 
 def warn_about_hdr(info: VideoInfo, model: "Model") -> None:

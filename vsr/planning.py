@@ -18,6 +18,7 @@ from vsr.io.folder import Stills, is_pattern, is_picture
 from vsr.io.folder_sink import WRITERS, FolderSink
 from vsr.io.formats import ffmpeg_name
 from vsr.io.image_sink import ImageSink, is_image
+from vsr.io.journal import FRAMES
 from vsr.io.open import is_url
 from vsr.io.plan import OutputPlan, SinkOptions, plan_output
 from vsr.io.stills import FLOAT_WARNING, READERS, PictureSource, StillsSource
@@ -62,6 +63,8 @@ class UpscaleJob:
         readers: Pictures decoded side by side, where the source is pictures.
         writers: Pictures encoded side by side, where the target is.
         verify: Compare a video with its source before it gets its name, see `vsr.verification`.
+        segment: Frames that are encoded into a file of their own, which an interrupted job keeps.
+        restart: Forget what an interrupted job of the same target has kept.
     """
 
     source: Path | str | Stills
@@ -90,6 +93,8 @@ class UpscaleJob:
     profile: Path | None = None
     verify: bool = True
     tune: Literal["auto", "full", "off"] = "auto"
+    segment: int = FRAMES
+    restart: bool = False
 
 
 def target_size(job: UpscaleJob, width: int, height: int) -> tuple[int, int]:

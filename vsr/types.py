@@ -201,11 +201,12 @@ class Progress:
     """How far a job is.
 
     Attributes:
-        frames: Frames written.
+        frames: Frames written, those of an earlier run included.
         total: Expected frames, None if unknown.
         seconds: Wall time since the first frame was asked for.
         size: Width and height of the output.
         bottleneck: The stage that the others waited for lately, None before that is known.
+        begun: Frames that an earlier run wrote.
     """
 
     frames: int
@@ -213,8 +214,9 @@ class Progress:
     seconds: float
     size: tuple[int, int]
     bottleneck: Stage | None = None
+    begun: int = 0
 
     @property
     def fps(self) -> float:
         """Frames per second so far."""
-        return self.frames / self.seconds if self.seconds > 0 else 0.0
+        return (self.frames - self.begun) / self.seconds if self.seconds > 0 else 0.0

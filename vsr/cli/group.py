@@ -14,6 +14,7 @@ _COMMANDS = (
     "pipe",
     "info",
     "verify",
+    "jobs",
     "eval",
     "compare",
     "models",

@@ -83,14 +83,17 @@ def job_from(
         profile=_profile(values["profile"]),
         verify=values["verify"],
         tune=values["tune"],
-        **_picture_options(values),
+        **_upscale_options(values),
     )
 
 
-def _picture_options(values: Mapping[str, Any]) -> dict[str, Any]:
+def _upscale_options(values: Mapping[str, Any]) -> dict[str, Any]:
     """Those that only `upscale` has; what was not given keeps its default."""
     workers = values.get("workers")
     given: dict[str, Any] = {"quality": values.get("quality")}
+    given |= {"restart": values.get("restart", False)}
+    if values.get("segment") is not None:
+        given["segment"] = values["segment"]
     return given if workers is None else given | {"readers": workers[0], "writers": workers[1]}
 
 

@@ -65,6 +65,19 @@ def _file_options() -> list[click.Parameter]:
             help="Replace an output that exists; of many pictures those are skipped otherwise.",
         ),
         Option(
+            ["--restart"],
+            section=section,
+            is_flag=True,
+            help="Begin anew where an interrupted job would go on by itself.",
+        ),
+        Option(
+            ["--segment"],
+            section=section,
+            type=click.IntRange(min=1),
+            metavar="FRAMES",
+            help="Frames after which finished work is safe from a crash. Default: 500.",
+        ),
+        Option(
             ["-f", "--ext", "--format", "ext"],
             section=section,
             metavar="SUFFIX",

@@ -45,7 +45,7 @@ class PartialFile:
     """
 
     def __init__(self, target: Path, *, overwrite: bool = False, tidy: bool = True) -> None:
-        self.target = _resolved(target)
+        self.target = resolved(target)
         self._overwrite = overwrite
         if tidy:
             remove_stale(self.target)
@@ -57,7 +57,7 @@ class PartialFile:
             raise sink_error(self.target, error) from error
         self._open = True
         self.error: OSError | None = None
-        _lock(self._fd)
+        try_lock(self._fd)
 
     @property
     def name(self) -> str:
@@ -148,7 +148,7 @@ class PartialFile:
                 if self.target.exists():
                     raise FileExistsError(self.target) from None
                 self._path.replace(self.target)
-        _sync_folder(self.target.parent)
+        sync_folder(self.target.parent)
 
     def discard(self) -> None:
         """Removes the partial file; harmless after `commit` and when called again."""
@@ -174,7 +174,7 @@ def check_target(path: Path, *, overwrite: bool, source: Path | None = None) -> 
         SinkError: Its folder is missing or not writable, or it is a folder, a device or the input.
     """
     try:
-        folder = _resolved(path).parent
+        folder = resolved(path).parent
         if not folder.is_dir():
             msg = f"folder {folder} does not exist; make it first"
             raise SinkError(msg)
@@ -233,36 +233,42 @@ def _in_use(path: Path) -> bool:
     except OSError:
         return True
     try:
-        return not _lock(fd)
+        return try_lock(fd) is not True
     finally:
         os.close(fd)
 
 
-def _lock(fd: int) -> bool:
-    """Takes the lock that a living job holds on its partial file; False if that is not certain."""
+def try_lock(fd: int) -> bool | None:
+    """Takes the lock that a living job holds; False if another has it, None if there are none."""
     if fcntl is None:
         return True
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # somebody else has it, or the file system has no locks
+    except BlockingIOError:
         return False
+    except OSError:  # a file system without locks
+        return None
     return True
 
 
 def _partial_path(target: Path, process: str) -> Path:
-    """A hidden name that fits into 255 bytes even if the target's name fills them."""
+    return target.parent / f"{hidden_name(target)}.{process}{_SUFFIX}"
+
+
+def hidden_name(target: Path) -> str:
+    """A hidden name that leaves room for more in 255 bytes even if the target's fills them."""
     digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
     readable = os.fsencode(target.name)[:150].decode("utf-8", "ignore")
-    return target.parent / f".{readable}.{digest}.{process}{_SUFFIX}"
+    return f".{readable}.{digest}"
 
 
-def _resolved(target: Path) -> Path:
+def resolved(target: Path) -> Path:
     """Absolute; a symbolic link stands for what it points to, so that the link survives."""
     return target.resolve() if target.is_symlink() else target.absolute()
 
 
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename survive a power failure, where folders can be synced."""
+def sync_folder(folder: Path) -> None:
+    """Makes new names survive a power failure, where folders can be synced."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -130,22 +130,22 @@ def _find_tracks(file: _File) -> tuple[int, int]:
 def _amended(entry: bytes, extras: Mapping[int, TrackExtras]) -> bytes:
     children = _children(entry)
     names = [data.decode() for ident, data in children if ident == _NAME]
-    number = next((int(n[len(_MARK) :][:4]) for n in names if n.startswith(_MARK)), None)
-    if number is None:
+    place = next((int(n[len(_MARK) :][:4]) for n in names if n.startswith(_MARK)), None)
+    if place is None:
         return entry
-    extra = extras.get(number, TrackExtras())
+    extra = extras.get(place, TrackExtras())
     out = []
     for ident, data in children:
         if ident == _NAME:
             if extra.title is not None:
                 out.append((ident, extra.title.encode()))
             if extra.codec_delay:
-                out.append((_CODEC_DELAY, _uint(extra.codec_delay)))
+                out.append((_CODEC_DELAY, number(extra.codec_delay)))
         elif ident == _VIDEO:
             out.append((ident, _video(data, extra)))
         elif ident != _VOID and not (ident == _CODEC_DELAY and extra.codec_delay):
             out.append((ident, data))
-    body = b"".join(_element(ident, data) for ident, data in out)
+    body = b"".join(element(ident, data) for ident, data in out)
     return body + _void(len(entry) - len(body))
 
 
@@ -153,23 +153,23 @@ def _video(data: bytes, extra: TrackExtras) -> bytes:
     children = _children(data)
     if extra.display is not None:
         children = _without(children, _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT)
-        children.append((_DISPLAY_WIDTH, _uint(extra.display[0])))
-        children.append((_DISPLAY_HEIGHT, _uint(extra.display[1])))
+        children.append((_DISPLAY_WIDTH, number(extra.display[0])))
+        children.append((_DISPLAY_HEIGHT, number(extra.display[1])))
     if extra.hdr is not None:
         colour = next((payload for ident, payload in children if ident == _COLOUR), b"")
         children = _without(children, _COLOUR)
         children.append((_COLOUR, _colour(colour, extra.hdr)))
-    return b"".join(_element(ident, payload) for ident, payload in children)
+    return b"".join(element(ident, payload) for ident, payload in children)
 
 
 def _colour(data: bytes, hdr: Hdr) -> bytes:
     children = _without(_children(data), _MAX_CLL, _MAX_FALL, _MASTERING)
     if hdr.light_level is not None:
-        children.append((_MAX_CLL, _uint(hdr.light_level[0])))
-        children.append((_MAX_FALL, _uint(hdr.light_level[1])))
+        children.append((_MAX_CLL, number(hdr.light_level[0])))
+        children.append((_MAX_FALL, number(hdr.light_level[1])))
     if hdr.mastering is not None:
         children.append((_MASTERING, _mastering(unpack_mastering(hdr.mastering))))
-    return b"".join(_element(ident, payload) for ident, payload in children)
+    return b"".join(element(ident, payload) for ident, payload in children)
 
 
 def _mastering(display: Mastering) -> bytes:
@@ -177,7 +177,7 @@ def _mastering(display: Mastering) -> bytes:
     values = [value for point in points for value in point or (None, None)]
     numbers = zip(range(0x55D1, 0x55DB), [*values, display.high, display.low], strict=True)
     return b"".join(
-        _element(ident, struct.pack(">d", float(value)))
+        element(ident, struct.pack(">d", float(value)))
         for ident, value in numbers
         if value is not None
     )
@@ -208,7 +208,8 @@ def _head(data: bytes | bytearray, position: int) -> tuple[int, int, int]:
     return ident, size, id_length + length
 
 
-def _element(ident: int, data: bytes) -> bytes:
+def element(ident: int, data: bytes) -> bytes:
+    """An EBML element with a size as short as possible (RFC 8794)."""
     length = next(n for n in range(1, 9) if len(data) < (1 << 7 * n) - 1)
     return _ident(ident) + _sized(len(data), length) + data
 
@@ -233,5 +234,6 @@ def _sized(size: int, length: int) -> bytes:
     return (size | 1 << 7 * length).to_bytes(length)
 
 
-def _uint(value: int) -> bytes:
+def number(value: int) -> bytes:
+    """Payload of an unsigned integer element."""
     return value.to_bytes(max(1, (value.bit_length() + 7) // 8))

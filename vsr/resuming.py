@@ -1,0 +1,131 @@
+"""What makes a job the same job, so that what an earlier run has finished can be used."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from vsr.io.folder import Stills
+from vsr.io.formats import ffmpeg_name
+from vsr.io.identity import identity
+from vsr.io.journal import JobFolder
+from vsr.io.plan import OutputPlan
+from vsr.planning import Prepared, UpscaleJob
+from vsr.recording import plain, settings
+from vsr.types import Frame
+
+if TYPE_CHECKING:
+    from vsr.engine.loading import Model
+    from vsr.engine.stream import FrameUpscaler
+
+_log = logging.getLogger(__name__)
+
+_NEUTRAL: Final = frozenset(
+    {
+        "scale", "width", "height", "model", "model_path", "denoise", "device", "offline",
+        "profile", "readers", "writers", "verify", "tune", "restart", "segment", "faces.path",
+        "options.threads", "options.hwaccel", "options.allow_url", "sink.overwrite",
+        "sink.encoder", "sink.container", "sink.allow_url",
+    }
+)  # fmt: skip
+"""Settings that change nothing, or what they change is told by other facts."""
+_COMPUTED: Final = "computed"
+
+
+def job_folder(job: UpscaleJob, prepared: Prepared, model: "Model") -> JobFolder | None:
+    """Opens the folder where a job keeps its segments; None if the output is pictures.
+
+    Raises:
+        JournalError: An unfinished job of the same target is another one.
+        SinkError: The folder cannot be made.
+    """
+    plan, source = prepared.plan, job.source
+    if not isinstance(plan, OutputPlan):
+        return None
+    if not isinstance(source, Path | Stills):  # an address may give something else next time
+        return JobFolder(plan.path, frames=job.segment)
+    facts = _facts(job, prepared, plan, model)
+    folder = JobFolder(plan.path, frames=job.segment, facts=facts, restart=job.restart)
+    folder.note(job=plain(job), total=prepared.picture.frame_count)
+    if folder.journal.frames:
+        _log.warning(
+            "going on with the unfinished %s: %d frames are there already",
+            job.target,
+            folder.journal.frames,
+        )
+    return folder
+
+
+def _facts(job: UpscaleJob, prepared: Prepared, plan: OutputPlan, model: "Model") -> dict[str, str]:
+    from vsr.engine.devices import devices, resolve_device  # noqa: PLC0415 - torch is slow
+    from vsr.engine.fingerprint import fingerprint  # noqa: PLC0415 - likewise
+
+    described = {fact.name: fact.description for fact in devices()}
+    device = str(resolve_device(job.device))
+    picture = prepared.picture
+    source = job.source if isinstance(job.source, Stills) else Path(job.source)
+    asked = {name: text for name, text in settings(job).items() if name not in _NEUTRAL}
+    return {
+        "an input of": identity(source),
+        "the size": f"{picture.width}x{picture.height}",
+        "the model": fingerprint(model),
+        "the encoder": plan.encoder.id,
+        "the pixel format": ffmpeg_name(plan.format),
+        "the container": plan.container.name,
+        "segments of": f"{job.segment} frames",
+        **{f"the setting {name}": text for name, text in asked.items()},
+        "the device": f"{device} ({described.get(device, device)})",
+        **{f"the version of {name}": metadata.version(name) for name in ("vsr", "torch", "av")},
+    }
+
+
+def computed(folder: JobFolder | None) -> Mapping[str, Any]:
+    """How an earlier run computed, which the next one must do alike; nothing if there was none."""
+    if folder is None or not folder.kept:
+        return {}
+    noted = folder.journal.notes.get(_COMPUTED)
+    return noted if isinstance(noted, Mapping) else {}
+
+
+def note_computed(folder: JobFolder, upscaler: "FrameUpscaler") -> None:
+    """Remembers how this run computes."""
+    now = upscaler.settings
+    folder.note(
+        computed={
+            "engine": upscaler.engine,
+            "precision": now.precision,
+            "tile": now.tile,
+            "batch": now.batch,
+            "workers": now.workers,
+        }
+    )
+
+
+def behind(source: Iterator[Frame], folder: JobFolder | None) -> Iterator[Frame]:
+    """The frames that are still to be done.
+
+    Earlier ones are decoded and let go: only so does every decoder come to the very same pictures.
+    """
+    if folder is None:
+        return source
+    if folder.journal.complete:
+        return iter(())
+    return islice(source, folder.journal.frames, None)
+
+
+@contextmanager
+def announced(folder: JobFolder | None, target: Path) -> Iterator[None]:
+    """Says what is kept when a job ends early."""
+    try:
+        yield
+    except BaseException:
+        if folder is not None and folder.kept:
+            _log.warning(
+                "%d frames of %s are kept: the same command goes on from there",
+                folder.journal.frames,
+                target,
+            )
+        raise
