@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from vsr.errors import UnsupportedSourceError
 from vsr.flow import Flown, flow
 from vsr.io.atomic import sink_error
+from vsr.manifest import collected, now, record, tags_for
 from vsr.outputs import is_faithful, open_sink
 from vsr.planning import HLG, PQ, UpscaleJob, prepare
-from vsr.resuming import announced, behind, computed, job_folder, note_computed
+from vsr.resuming import announced, behind, computed, job_folder, way_of
 from vsr.trace import Trace
 from vsr.types import ColorSpec, PixelFormat, Progress, Stage, VideoInfo
 
@@ -93,6 +94,7 @@ def run(
     job: UpscaleJob,
     report: Callable[[Progress], None] = lambda _: None,
     fetching: Fetching = Fetching(),
+    alike: Mapping[str, Any] = MappingProxyType({}),
 ) -> JobResult:
     """Upscales one file.
 
@@ -100,6 +102,7 @@ def run(
         job: What to do.
         report: Called from this thread, at most ten times a second and once at the end.
         fetching: Who watches over a download, if the model needs one.
+        alike: How an earlier run computed, from its record; decided anew if empty.
 
     Returns:
         What was done.
@@ -107,8 +110,9 @@ def run(
     Raises:
         VsrError: Nothing is left under the target's name that was not there before.
     """
-    began = time.perf_counter()
+    began, date = time.perf_counter(), now()
     with ExitStack() as stack:
+        warned = stack.enter_context(collected())
         prepared = prepare(job, stack)
         picture = prepared.picture
         model = load(job, prepared.factor, fetching)
@@ -123,16 +127,17 @@ def run(
             (prepared.info, prepared.color),
             (picture, plan.format, plan.color),
             frames=picture.frame_count,
-            alike=computed(folder),
+            alike=computed(folder) or alike,
         )
         faithful = is_faithful(model) and job.faces is None
-        sink = open_sink(job, prepared, folder, faithful=faithful)
+        tags = tags_for(job, prepared, model)
+        sink = open_sink(job, prepared, folder, tags, faithful=faithful)
         stack.callback(sink.abort)
         stack.enter_context(announced(folder, job.target))
         begun = 0 if folder is None else folder.journal.frames
         if folder is not None:
             upscaler.part = folder.frames
-            note_computed(folder, upscaler)
+            folder.note(computed=way_of(upscaler))
         size = (picture.width, picture.height)
         trace = Trace() if job.profile else None
         upscaler.trace = trace
@@ -147,6 +152,13 @@ def run(
         write_trace(trace, job)
         damaged = prepared.source.damage.frames
         done = job_result(job, flown, upscaler, size, began, damaged, begun=begun)
+        if job.manifest is not None:
+            timing = {"seconds": done.seconds, "busy": dict(done.busy), "begun": begun}
+            made = record(
+                job, prepared, model, folder, upscaler,
+                frames=done.frames, begun=date, timing=timing, warnings=tuple(warned),
+            )  # fmt: skip
+            made.save(job.manifest)
         report(done.progress)
         return done
 
@@ -313,6 +325,7 @@ def _wishes(job: UpscaleJob, frames: int | None) -> "Wishes":
         tta=job.tta,
         frames=frames,
         tune=job.tune,
+        max_memory=job.max_memory,
     )
 
 

@@ -1,7 +1,7 @@
 """Where a job's frames go, and who compares the result with its source before it gets its name."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +31,12 @@ def is_faithful(model: "Model") -> bool:
 
 
 def open_sink(
-    job: UpscaleJob, prepared: Prepared, folder: JobFolder | None, *, faithful: bool
+    job: UpscaleJob,
+    prepared: Prepared,
+    folder: JobFolder | None,
+    tags: Mapping[str, str],
+    *,
+    faithful: bool,
 ) -> FrameSink:
     """Opens where a job's frames go.
 
@@ -39,6 +44,7 @@ def open_sink(
         job: What is to be done.
         prepared: And with which files.
         folder: Where its segments are kept, if it has such.
+        tags: Further tags of the file.
         faithful: Whether the network is known to keep what a picture looks like.
 
     Raises:
@@ -47,6 +53,7 @@ def open_sink(
     plan, source = prepared.plan, prepared.source
     if not isinstance(plan, OutputPlan):
         return plan
+    plan = replace(plan, tags=tags)
     if isinstance(job.source, Stills):
         return AvSink(plan, prepared.picture, None, folder=folder)
     first = source.first_pts * source.info.time_base

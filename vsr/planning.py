@@ -53,6 +53,7 @@ class UpscaleJob:
         tile: Side of a tile in input pixels; 0 for the whole picture, None for what fits.
         tile_pad: Overlap of tiles instead of the receptive field.
         batch: Frames at a time; None for what the device likes.
+        max_memory: Bytes that the network may take, on the device, or of the host for the CPU.
         tta: Average over eight symmetries.
         faces: How faces are restored; None leaves them to the network.
         color: Convert to this matrix instead of keeping the source's.
@@ -63,6 +64,7 @@ class UpscaleJob:
         readers: Pictures decoded side by side, where the source is pictures.
         writers: Pictures encoded side by side, where the target is.
         verify: Compare a video with its source before it gets its name, see `vsr.verification`.
+        manifest: Where a record of the finished job is written, see `vsr.manifest`.
         segment: Frames that are encoded into a file of their own, which an interrupted job keeps.
         restart: Forget what an interrupted job of the same target has kept.
     """
@@ -93,6 +95,8 @@ class UpscaleJob:
     profile: Path | None = None
     verify: bool = True
     tune: Literal["auto", "full", "off"] = "auto"
+    max_memory: int | None = None
+    manifest: Path | None = None
     segment: int = FRAMES
     restart: bool = False
 

@@ -26,13 +26,12 @@ _log = logging.getLogger(__name__)
 _NEUTRAL: Final = frozenset(
     {
         "scale", "width", "height", "model", "model_path", "denoise", "device", "offline",
-        "profile", "readers", "writers", "verify", "tune", "restart", "segment", "faces.path",
-        "options.threads", "options.hwaccel", "options.allow_url", "sink.overwrite",
-        "sink.encoder", "sink.container", "sink.allow_url",
+        "profile", "manifest", "readers", "writers", "verify", "tune", "restart", "segment",
+        "faces.path", "options.threads", "options.hwaccel", "options.allow_url",
+        "sink.overwrite", "sink.encoder", "sink.container", "sink.allow_url",
     }
 )  # fmt: skip
 """Settings that change nothing, or what they change is told by other facts."""
-_COMPUTED: Final = "computed"
 
 
 def job_folder(job: UpscaleJob, prepared: Prepared, model: "Model") -> JobFolder | None:
@@ -47,7 +46,7 @@ def job_folder(job: UpscaleJob, prepared: Prepared, model: "Model") -> JobFolder
         return None
     if not isinstance(source, Path | Stills):  # an address may give something else next time
         return JobFolder(plan.path, frames=job.segment)
-    facts = _facts(job, prepared, plan, model)
+    facts = facts_of(job, prepared, model)
     folder = JobFolder(plan.path, frames=job.segment, facts=facts, restart=job.restart)
     folder.note(job=plain(job), total=prepared.picture.frame_count)
     if folder.journal.frames:
@@ -59,23 +58,31 @@ def job_folder(job: UpscaleJob, prepared: Prepared, model: "Model") -> JobFolder
     return folder
 
 
-def _facts(job: UpscaleJob, prepared: Prepared, plan: OutputPlan, model: "Model") -> dict[str, str]:
+def facts_of(job: UpscaleJob, prepared: Prepared, model: "Model") -> dict[str, str]:
+    """What decides about the bytes of a job's output, in words, the most telling first.
+
+    Raises:
+        SourceError: The source cannot be read.
+    """
     from vsr.engine.devices import devices, resolve_device  # noqa: PLC0415 - torch is slow
     from vsr.engine.fingerprint import fingerprint  # noqa: PLC0415 - likewise
 
     described = {fact.name: fact.description for fact in devices()}
     device = str(resolve_device(job.device))
-    picture = prepared.picture
-    source = job.source if isinstance(job.source, Stills) else Path(job.source)
-    asked = {name: text for name, text in settings(job).items() if name not in _NEUTRAL}
-    return {
-        "an input of": identity(source),
+    picture, plan = prepared.picture, prepared.plan
+    facts = {
+        "an input of": job.source if isinstance(job.source, str) else identity(job.source),
         "the size": f"{picture.width}x{picture.height}",
         "the model": fingerprint(model),
-        "the encoder": plan.encoder.id,
         "the pixel format": ffmpeg_name(plan.format),
-        "the container": plan.container.name,
-        "segments of": f"{job.segment} frames",
+    }
+    if isinstance(plan, OutputPlan):
+        facts["the encoder"] = plan.encoder.id
+        facts["the container"] = plan.container.name
+        facts["segments of"] = f"{job.segment} frames"
+    asked = {name: text for name, text in settings(job).items() if name not in _NEUTRAL}
+    return {
+        **facts,
         **{f"the setting {name}": text for name, text in asked.items()},
         "the device": f"{device} ({described.get(device, device)})",
         **{f"the version of {name}": metadata.version(name) for name in ("vsr", "torch", "av")},
@@ -86,22 +93,20 @@ def computed(folder: JobFolder | None) -> Mapping[str, Any]:
     """How an earlier run computed, which the next one must do alike; nothing if there was none."""
     if folder is None or not folder.kept:
         return {}
-    noted = folder.journal.notes.get(_COMPUTED)
+    noted = folder.journal.notes.get("computed")
     return noted if isinstance(noted, Mapping) else {}
 
 
-def note_computed(folder: JobFolder, upscaler: "FrameUpscaler") -> None:
-    """Remembers how this run computes."""
+def way_of(upscaler: "FrameUpscaler") -> dict[str, Any]:
+    """How an upscaler computes; what `computed` gives back to the next run."""
     now = upscaler.settings
-    folder.note(
-        computed={
-            "engine": upscaler.engine,
-            "precision": now.precision,
-            "tile": now.tile,
-            "batch": now.batch,
-            "workers": now.workers,
-        }
-    )
+    return {
+        "engine": upscaler.engine,
+        "precision": now.precision,
+        "tile": now.tile,
+        "batch": now.batch,
+        "workers": now.workers,
+    }
 
 
 def behind(source: Iterator[Frame], folder: JobFolder | None) -> Iterator[Frame]:

@@ -11,7 +11,8 @@ import click
 
 from vsr.cli.allocator import keep_freed_memory
 from vsr.cli.base import Argument, Command, Option
-from vsr.cli.options import device_options, job_options, model_options, size_options
+from vsr.cli.device_options import device_options
+from vsr.cli.options import job_options, model_options, size_options
 from vsr.cli.progress import verdict
 from vsr.cli.settings import job_from
 from vsr.cli.signals import Stop

@@ -15,11 +15,13 @@ _COMMANDS = (
     "info",
     "verify",
     "jobs",
+    "reproduce",
     "eval",
     "compare",
     "models",
     "devices",
     "bench",
+    "engine",
     "train",
     "completion",
 )

@@ -12,8 +12,9 @@ import click
 from vsr.cli import door
 from vsr.cli.allocator import keep_freed_memory
 from vsr.cli.base import Command, Option
+from vsr.cli.device_options import device_options
 from vsr.cli.fetching import fetch_all
-from vsr.cli.options import device_options, job_options, model_options, size_options, source_options
+from vsr.cli.options import job_options, model_options, size_options, source_options
 from vsr.cli.progress import reporter
 from vsr.cli.settings import job_from
 from vsr.cli.signals import Stop

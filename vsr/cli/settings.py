@@ -69,7 +69,8 @@ def job_from(
         model_path=_model_path(values),
         denoise=values["denoise"],
         device=_device(values),
-        engine=values["engine"],
+        engine=_engine(values),
+        max_memory=values["max_memory"],
         precision=_precision(values),
         tile=values["tile"],
         tile_pad=values["tile_pad"],
@@ -91,7 +92,7 @@ def _upscale_options(values: Mapping[str, Any]) -> dict[str, Any]:
     """Those that only `upscale` has; what was not given keeps its default."""
     workers = values.get("workers")
     given: dict[str, Any] = {"quality": values.get("quality")}
-    given |= {"restart": values.get("restart", False)}
+    given |= {"restart": values.get("restart", False), "manifest": values.get("manifest")}
     if values.get("segment") is not None:
         given["segment"] = values["segment"]
     return given if workers is None else given | {"readers": workers[0], "writers": workers[1]}
@@ -125,6 +126,14 @@ def _device(values: Mapping[str, Any]) -> str:
         msg = f"-d {device} and -g {gpu} contradict each other: leave one out"
         raise UsageError(msg)
     return numbered
+
+
+def _engine(values: Mapping[str, Any]) -> str:
+    engine: str = values["engine"]
+    if values["compile"] and engine not in ("auto", "compile"):
+        msg = f"--compile and --engine {engine} contradict each other: leave one out"
+        raise UsageError(msg)
+    return "compile" if values["compile"] else engine
 
 
 def _precision(values: Mapping[str, Any]) -> Any:

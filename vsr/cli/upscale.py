@@ -65,19 +65,6 @@ def _file_options() -> list[click.Parameter]:
             help="Replace an output that exists; of many pictures those are skipped otherwise.",
         ),
         Option(
-            ["--restart"],
-            section=section,
-            is_flag=True,
-            help="Begin anew where an interrupted job would go on by itself.",
-        ),
-        Option(
-            ["--segment"],
-            section=section,
-            type=click.IntRange(min=1),
-            metavar="FRAMES",
-            help="Frames after which finished work is safe from a crash. Default: 500.",
-        ),
-        Option(
             ["-f", "--ext", "--format", "ext"],
             section=section,
             metavar="SUFFIX",
@@ -94,6 +81,32 @@ def _file_options() -> list[click.Parameter]:
     ]
 
 
+def _journal_options() -> list[click.Parameter]:
+    section = "Long jobs"
+    return [
+        Option(
+            ["--restart"],
+            section=section,
+            is_flag=True,
+            help="Begin anew where an interrupted job would go on by itself.",
+        ),
+        Option(
+            ["--manifest"],
+            section=section,
+            type=click.Path(path_type=Path, dir_okay=False),
+            metavar="FILE.json",
+            help="Write down what was made of what, and how; `vsr reproduce` does it again.",
+        ),
+        Option(
+            ["--segment"],
+            section=section,
+            type=click.IntRange(min=1),
+            metavar="FRAMES",
+            help="Frames after which finished work is safe from a crash. Default: 500.",
+        ),
+    ]
+
+
 def _progress_option() -> click.Parameter:
     return Option(
         ["--progress", "style"],
@@ -105,7 +118,13 @@ def _progress_option() -> click.Parameter:
 
 @click.command(
     cls=Command,
-    params=[*_file_options(), *job_options(), *picture_options(), _progress_option()],
+    params=[
+        *_file_options(),
+        *job_options(),
+        *picture_options(),
+        *_journal_options(),
+        _progress_option(),
+    ],
     examples=_EXAMPLES,
     no_args_is_help=True,
 )

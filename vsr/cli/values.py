@@ -77,6 +77,22 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic in new ver
         return Size(text=f"x{shown}", scale=scale)
 
 
+class BytesType(click.ParamType):  # type: ignore[type-arg]  # generic in new versions only
+    """`6G`, `800M`, `1.5g`, `500MiB`: bytes in powers of 1024; a bare number is MiB."""
+
+    name = "size"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        text = str(value).strip().lower()
+        match = re.fullmatch(r"(\d{1,7}(?:\.\d{1,3})?)([kmgt]?)(?:i?b)?", text, re.ASCII)
+        if match is None or not float(match[1]):
+            self.fail(f"{value!r} is no amount of memory: use 6G or 800M", param, ctx)
+        return int(Fraction(match[1]) * 1024 ** " kmgt".index(match[2] or "m"))
+
+
 class TimeType(click.ParamType):  # type: ignore[type-arg]  # generic in new versions only
     """`90`, `90.25`, `1:30`, `00:01:30.250`, as an exact number of seconds."""
 

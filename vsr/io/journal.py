@@ -170,8 +170,8 @@ class JobFolder:
         self._unlock()
 
     def remove(self) -> None:
-        """Removes everything."""
-        self.journal = Journal()
+        """Removes everything; what the journal said can still be asked."""
+        self._kept = False
         shutil.rmtree(self._path, ignore_errors=True)
         self._unlock()
 

@@ -180,6 +180,8 @@ class Muxer:
 
     def _tell(self, output: OutputContainer) -> None:
         """Tags and chapters of the whole file."""
+        if self._plan.container.tags is None:
+            output.metadata.update(self._plan.tags)
         if self._remuxer is None:
             return
         source = self._remuxer.input

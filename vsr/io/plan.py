@@ -108,6 +108,7 @@ class OutputPlan:
             it.
         streams: One entry for each stream of the source, in its order; empty without a source.
         options: What the user asked.
+        tags: Further tags of the file, where its container holds any.
     """
 
     path: Path
@@ -118,6 +119,7 @@ class OutputPlan:
     bake_rotation: bool
     streams: tuple[StreamPlan, ...]
     options: SinkOptions
+    tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def plan_output(
