@@ -5,11 +5,15 @@
 
 For each network: frames per second of the bare module on a tensor that is already there, of the
 pipeline from integer planes to integer planes, and the share of the measured matrix-multiplication
-rate that the bare module reaches. Writes scripts/bench/results/<device>.json.
+rate that the bare module reaches. On a GPU each is computed eagerly and by the own kernels in
+graphs, which take what is fastest of own convolutions, cuDNN's and the eager route; --verbose shows
+which. --search 8 lets the own convolutions search for their blocks, 8 seconds for each different
+one, and remember them. Writes scripts/bench/results/network-<device>.json.
 """
 
 import argparse
 import json
+import logging
 import platform
 import time
 from collections.abc import Callable
@@ -21,10 +25,12 @@ import torch
 from torch import nn
 
 from vsr.engine.color import Picture
-from vsr.engine.devices import DTYPES, resolve_device, resolve_precision
-from vsr.engine.network import Network
+from vsr.engine.devices import DTYPES, resolve_device
+from vsr.engine.engines.registry import available_engines, engine_precision, open_network
+from vsr.engine.kernels.remembered import searching
 from vsr.engine.stream import FrameUpscaler, Settings
 from vsr.engine.tiled import Padded
+from vsr.errors import DeviceError, UsageError
 from vsr.models._base import InputSpec
 from vsr.models.compact import ARCH as COMPACT
 from vsr.models.compact import CompactConfig
@@ -100,14 +106,16 @@ def frames(size: tuple[int, int], count: int) -> list[Frame]:
     return [Frame(pts=n, planes=pictures[n % 2], **base) for n in range(count)]
 
 
-def measure(name: str, size: tuple[int, int], device: torch.device, precision: str) -> dict:
+def measure(
+    name: str, size: tuple[int, int], device: torch.device, precision: str, engine: str
+) -> dict:
     architecture, config = NETWORKS[name]
     spec = architecture.spec(config)
     torch.manual_seed(0)
-    chosen = resolve_precision(precision, device, spec)
+    chosen = engine_precision(engine, precision, device, spec)
     pixels = size[0] * size[1]
     batch = max(1, min(8, 1_000_000 // pixels)) if device.type == "cuda" else 1
-    upscaler = Padded(Network(architecture.build(config), spec, device, chosen))
+    upscaler = Padded(open_network(engine, architecture.build(config), spec, device, chosen))
     x = torch.rand(batch, spec.channels, size[1], size[0], device=device)
     with torch.inference_mode():
         bare = seconds(device, lambda: upscaler(x), 2.0) / batch
@@ -127,6 +135,7 @@ def measure(name: str, size: tuple[int, int], device: torch.device, precision: s
     flops = flops_per_pixel(architecture.build(config), spec) * pixels
     return {
         "network": name,
+        "engine": engine,
         "precision": chosen,
         "batch": batch,
         "network_fps": 1 / bare,
@@ -147,28 +156,39 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--sizes", nargs="*", choices=SIZES)
+    parser.add_argument("--search", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--verbose", action="store_true", help="what the engines decide")
+    parser.add_argument("--engines", nargs="*", help="default: torch, and triton on a GPU")
     parser.add_argument("--quick", action="store_true", help="embedded models only, small sizes")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING)
     device = resolve_device(arguments.device)
     names = [n for n in NETWORKS if not arguments.quick or n.startswith("vsr")]
     sizes = arguments.sizes or (["180p", "360p"] if arguments.quick else ["480p", "720p", "1080p"])
     limits = {p: matrix_rate(device, t) for p, t in DTYPES.items() if _useful(p, device)}
     print(f"{describe(device)}, torch {torch.__version__}")
     print("matrix limit: " + ", ".join(f"{p} {r / 1e12:.2f} TFLOP/s" for p, r in limits.items()))
-    print("\n| network | input | precision | batch | network fps | pipeline fps | of limit |")
-    print("|---|---|---|---|---|---|---|")
+    own = [n for n in ("torch", "triton") if n in available_engines(device)]
+    columns = ("network", "input", "engine", "precision", "batch")
+    columns += ("network fps", "pipeline fps", "of limit")
+    print(f"\n| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     rows = []
-    for name in names:
-        for label in sizes:
-            row = measure(name, SIZES[label], device, arguments.precision) | {"input": label}
-            row["share"] = row["rate"] / limits[row["precision"]]
-            rows.append(row)
-            print(
-                f"| {name} | {label} | {row['precision']} | {row['batch']} | "
-                f"{row['network_fps']:.1f} | {row['pipeline_fps']:.1f} | {row['share']:.0%} |",
-                flush=True,
-            )
+    jobs = [(n, s, e) for n in names for s in sizes for e in arguments.engines or own]
+    for name, label, engine in jobs:
+        try:
+            with searching(arguments.search):
+                row = measure(name, SIZES[label], device, arguments.precision, engine)
+        except (DeviceError, UsageError) as error:
+            print(f"| {name} | {label} | {engine} | {error} | – | – | – | – |", flush=True)
+            continue
+        row |= {"input": label, "share": row["rate"] / limits[row["precision"]]}
+        rows.append(row)
+        print(
+            f"| {name} | {label} | {engine} | {row['precision']} | {row['batch']} | "
+            f"{row['network_fps']:.1f} | {row['pipeline_fps']:.1f} | {row['share']:.0%} |",
+            flush=True,
+        )
     slug = "".join(c if c.isalnum() else "-" for c in describe(device).lower())
     out = arguments.out or Path(__file__).parent / "results" / f"network-{slug}.json"
     out.parent.mkdir(parents=True, exist_ok=True)

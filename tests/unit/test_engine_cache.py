@@ -45,7 +45,7 @@ def test_an_engine_is_kept_and_read(tmp_path, caplog):
         assert cache.obtain(KEY, make) == cache.obtain(KEY, make) == b"a plan\n\x00\xff"
     assert (len(built), len(caplog.records)) == (1, 1)
     (entry,) = cache.entries()
-    assert entry.path.name == "0123456789abcdef-1x3x180x320-fp16-nvidia-h200.engine"
+    assert entry.path.name == "0123456789abcdef-1x3x180x320-fp16-tensorrt-nvidia-h200.engine"
     assert (entry.key, entry.size) == (KEY, entry.path.stat().st_size)
     assert list(cache.folder.iterdir()) == [entry.path]
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from vsr.engine.kernels.graphs import Graphs, Recording
+from vsr.engine.kernels.graphs import CudaRecorder, Graphs, Recording
 from vsr.errors import UsageError
 
 
@@ -122,3 +122,121 @@ def test_the_cpu_has_no_graphs():
 def test_a_limit_below_one_is_refused():
     with pytest.raises(UsageError, match="at least 1"):
         Graphs(double, limit=0)
+
+
+def test_memory_that_ending_a_capture_hid_is_still_a_lack_of_memory():
+    """`torch.cuda.graph` ends a broken capture, which raises something else."""
+
+    def record(_function, _inputs):
+        try:
+            msg = "CUDA out of memory"
+            raise torch.OutOfMemoryError(msg)
+        finally:
+            msg = "operation failed due to a previous error during capture"
+            raise RuntimeError(msg)
+
+    with pytest.raises(torch.OutOfMemoryError):
+        Graphs(double, recorder=record)(torch.ones(2))
+
+
+class FakeCuda:
+    """As much of `torch.cuda` as a capture uses; notes the order of what is done."""
+
+    def __init__(self, monkeypatch, fail=False):  # noqa: C901 - tiny classes
+        self.log, self.current, self.pools, self.fail = [], "caller", [], fail
+        fake = self
+
+        class Within:
+            def __init__(self, name):
+                self.name = name
+
+            def __enter__(self):
+                self.kept, fake.current = fake.current, self.name
+
+            def __exit__(self, *_):
+                fake.current = self.kept
+
+        class Stream:
+            def __init__(self, _device):
+                fake.log.append("new stream")
+
+            def wait_stream(self, _other):
+                fake.log.append("side waits")
+
+            def synchronize(self):
+                fake.log.append("synchronise")
+
+        class Graph:
+            def __init__(self):
+                self.number = len(fake.pools)
+
+            def pool(self):
+                return f"pool of {self.number}"
+
+            def replay(self):
+                fake.log.append(f"replay on {fake.current}")
+
+        class Capture:
+            def __init__(self, graph, *, pool, stream, capture_error_mode):  # noqa: ARG002
+                assert capture_error_mode == "thread_local"
+                fake.pools.append(pool)
+
+            def __enter__(self):
+                fake.log.append("begin")
+
+            def __exit__(self, *_):
+                if fake.fail:
+                    fake.current = "lost"
+                    msg = "capture failed"
+                    raise RuntimeError(msg)
+                fake.log.append("end")
+
+        monkeypatch.setattr(torch.cuda, "device", lambda _: Within("caller"))
+        monkeypatch.setattr(torch.cuda, "stream", lambda _: Within("side"))
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda _: None)
+        monkeypatch.setattr(torch.cuda, "Stream", Stream)
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+        monkeypatch.setattr(torch.cuda, "graph", Capture)
+
+    def work(self, x):
+        self.log.append(f"work on {self.current}")
+        return x + 1
+
+
+def test_a_capture_in_order(monkeypatch):
+    cuda, recorder = FakeCuda(monkeypatch), CudaRecorder(warmups=2)
+    recording = recorder(cuda.work, (torch.ones(2),))
+    assert cuda.log == [
+        "new stream",
+        "side waits",
+        *["work on side"] * 2,
+        "synchronise",
+        "begin",
+        "work on side",
+        "end",
+        "synchronise",
+    ]
+    recording.replay()
+    assert cuda.log[-1] == "replay on caller"
+
+
+def test_graphs_share_the_pool_of_one_that_is_alive(monkeypatch):
+    cuda, recorder = FakeCuda(monkeypatch), CudaRecorder()
+    first = recorder(cuda.work, (torch.ones(2),))
+    second = recorder(cuda.work, (torch.ones(3),))
+    assert cuda.pools == [None, "pool of 0"]
+    del first
+    third = recorder(cuda.work, (torch.ones(4),))
+    assert cuda.pools[-1] == "pool of 1"
+    del second, third
+    recorder(cuda.work, (torch.ones(5),))
+    assert cuda.pools[-1] is None
+    assert cuda.log.count("new stream") == 1
+
+
+def test_the_stream_is_restored_where_a_capture_fails(monkeypatch):
+    cuda = FakeCuda(monkeypatch, fail=True)
+    with pytest.raises(RuntimeError, match="capture failed"):
+        CudaRecorder()(cuda.work, (torch.ones(2),))
+    assert cuda.current == "caller"
+    assert cuda.log[-1] == "synchronise"

@@ -8,10 +8,14 @@ import torch
 from vsr.engine.color import Picture
 from vsr.engine.devices import devices, most_workers, resolve_device
 from vsr.engine.engines.probe import comparable_engines
-from vsr.engine.engines.registry import engine_precision, resolve_engine
+from vsr.engine.engines.registry import ENGINES, engine_precision, resolve_engine
+from vsr.engine.engines.triton import suits
 from vsr.engine.faces import finish_for
+from vsr.engine.kernels.remembered import searching
 from vsr.engine.loading import Model, StudioLuma, factory, settings_for
+from vsr.engine.memory import activation_bytes, bounded
 from vsr.engine.stream import Factory, FrameUpscaler, Settings
+from vsr.engine.tiled import FixedBatch
 from vsr.engine.tuning import Choice, Trial, Tune, key_for, remember, remembered, try_all
 
 _QUICK, _FULL = 1.0, 15.0
@@ -21,6 +25,8 @@ _LARGE = 3_000_000
 _PAYS = 250
 """Frames from which on a quick trial pays."""
 _BATCHES = (1, 2, 4, 8, 16)
+_PER_LAYER = 8.0
+"""Seconds of a full trial for the blocks of each different convolution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +44,7 @@ class Wishes:
         tta: Whether to average over the eight symmetries.
         frames: How many come, None if unknown. With more than one, the cores are given to several
             at a time.
+        max_memory: Bytes that the job may take, see `Settings`.
         tune: `auto` takes what was found before, and tries engines where there are several and the
             film is long enough to pay for it; `full` tries everything again; `off` does neither.
     """
@@ -51,6 +58,7 @@ class Wishes:
     workers: int | None = None
     tta: bool = False
     frames: int | None = 1
+    max_memory: int | None = None
     tune: Tune = "off"
 
 
@@ -94,7 +102,7 @@ class _Job:
         precision = wishes.precision
         if model.learned:
             precision = engine_precision(self._engine, precision, self._device, model.spec)
-        self._settings = settings_for(
+        settings = settings_for(
             model,
             self._device,
             (source.width, source.height),
@@ -102,6 +110,23 @@ class _Job:
             tile=wishes.tile,
             batch=wishes.batch,
             stream=wishes.frames != 1,
+        )
+        self._settings = self._bounded(replace(settings, max_memory=wishes.max_memory))
+        own_kernels = suits(model.module, model.spec, self._device)
+        if wishes.engine == "auto" and settings.precision == "fp16" and own_kernels:
+            self._engine = "triton"  # compares itself with PyTorch, and falls back
+
+    def _bounded(self, settings: Settings) -> Settings:
+        """Settings within the memory that the job may take."""
+        model, size = self._model, (self._source.width, self._source.height)
+        if settings.max_memory is None or model.module is None:
+            return bounded(settings, model.spec, size)
+        return bounded(
+            settings,
+            model.spec,
+            size,
+            per_pixel=activation_bytes(model.module, model.spec, settings.precision),
+            weights=4 * sum(p.numel() for p in model.module.parameters()),
         )
 
     @property
@@ -122,6 +147,8 @@ class _Job:
         )
         if model.spec.luma == "studio":
             make = _in_studio_range(make)
+        if model.learned and ENGINES[choice.engine.partition(":")[0]].static:
+            make = _in_one_batch(make)
         settings = replace(
             self._settings,
             precision=choice.precision,
@@ -149,7 +176,8 @@ class _Job:
 
     def tried(self, budget: float) -> list[Trial]:
         """Tries all choices, its own first, and remembers the fastest."""
-        trials = try_all(self._choices(), self.made, self._source, budget)
+        with searching(_PER_LAYER if budget == _FULL else 0.0):
+            trials = try_all(self._choices(), self.made, self._source, budget)
         if not trials:
             self.made(self._own)  # says why not even that works
             return [Trial(self._own, 0.0)]
@@ -162,7 +190,12 @@ class _Job:
         for engine in (own.engine, *self._other_engines):
             for workers, batch in self._shapes():
                 found[replace(own, engine=engine, workers=workers, batch=batch)] = None
-        return list(found)
+        return [choice for choice in found if self._fits(choice)]
+
+    def _fits(self, choice: Choice) -> bool:
+        """Whether a choice keeps within the memory that the job may take."""
+        settings = replace(self._settings, batch=choice.batch, workers=choice.workers)
+        return self._bounded(settings) == settings
 
     def _shapes(self) -> list[tuple[int, int]]:
         """Workers and batches that may be faster than the default ones."""
@@ -184,7 +217,8 @@ class _Job:
         if large and self._wishes.tune != "full":  # opening one takes longer than it may gain
             return []
         found = comparable_engines(module, spec, self._device, self._own.precision)
-        return [name for name in found if name != self._engine]
+        others = [*found, "compile"] if self._wishes.tune == "full" else list(found)
+        return [name for name in others if name != self._engine]
 
     def _key(self) -> str:
         model, source, wishes = self._model, self._source, self._wishes
@@ -205,5 +239,12 @@ class _Job:
 def _in_studio_range(make: Factory) -> Factory:
     def wrapped(settings: Settings) -> StudioLuma:
         return StudioLuma(make(settings))
+
+    return wrapped
+
+
+def _in_one_batch(make: Factory) -> Factory:
+    def wrapped(settings: Settings) -> FixedBatch:
+        return FixedBatch(make(settings), settings.batch)
 
     return wrapped

@@ -22,15 +22,22 @@ class Network:
         spec: What the network accepts.
         device: Where to run.
         precision: Arithmetic of the convolutions.
+        fused: Whether activations join their convolutions on the CPU; a compiler does so itself.
     """
 
     def __init__(
-        self, module: nn.Module, spec: InputSpec, device: torch.device, precision: Precision
+        self,
+        module: nn.Module,
+        spec: InputSpec,
+        device: torch.device,
+        precision: Precision,
+        *,
+        fused: bool = True,
     ) -> None:
         self.spec = spec
         self.device, self.precision = device, precision
         self._dtype = torch.float16 if precision == "fp16" else torch.float32
-        self._module = _prepared(module, device, precision)
+        self._module = _prepared(module, device, precision, fused=fused)
 
     def __call__(self, x: Tensor, /) -> Tensor:
         """Maps (N, C, H, W) in [0, 1] to (N, C, s·H, s·W), same dtype and device."""
@@ -38,14 +45,16 @@ class Network:
         return y.to(x.dtype)
 
 
-def _prepared(module: nn.Module, device: torch.device, precision: Precision) -> nn.Module:
+def _prepared(
+    module: nn.Module, device: torch.device, precision: Precision, *, fused: bool
+) -> nn.Module:
     network = copy.deepcopy(module).eval().requires_grad_(requires_grad=False).to(device)
     network = network.to(memory_format=torch.channels_last)
     if precision == "fp16":
         network = network.half()
     elif precision == "bf16":
         _to_bfloat16(network)
-    if device.type == "cpu" and can_fuse():
+    if fused and device.type == "cpu" and can_fuse():
         return fuse(network)
     if precision == "bf16":
         _cast_inputs(network)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vsr.engine.base import Upscaler
+from vsr.engine.base import PlaneMap, Routed, Upscaler
 from vsr.engine.color import (
     ChromaGrid,
     Picture,
@@ -40,6 +40,14 @@ class Content:
     chroma: Tensor | None
     grid: ChromaGrid
     matrix: int
+
+
+def route_for(
+    upscaler: Upscaler, source: Picture, target: Picture, kernel: Kernel = "bicubic"
+) -> PlaneMap:
+    """The shortest way between planes that an upscaler knows; see `Route` for the arguments."""
+    own = upscaler.route(source, target, kernel) if isinstance(upscaler, Routed) else None
+    return own or Route(upscaler, source, target, kernel)
 
 
 class Route:

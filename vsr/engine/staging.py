@@ -8,7 +8,7 @@ nothing to carry: its slots are workers, each with its share of the threads.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Barrier
@@ -18,13 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vsr.engine.base import PlaneMap
 from vsr.engine.color import Picture, torch_dtype
 from vsr.trace import Trace, spanned
 from vsr.types import Frame, Plane
-
-type Kernel = Callable[[tuple[Tensor, ...]], tuple[tuple[Tensor, ...], Tensor]]
-"""Maps planes (N, h, w) to planes of the target's sample type, and a scalar that is finite if all
-samples are."""
 
 type Planes = tuple[Plane, ...]
 
@@ -53,7 +50,7 @@ class Lane(Protocol):
         """Stops it; what is under way is finished or forgotten."""
         ...
 
-    def submit(self, frames: Sequence[Frame], kernel: Kernel) -> Ticket:
+    def submit(self, frames: Sequence[Frame], kernel: PlaneMap) -> Ticket:
         """Starts a batch."""
         ...
 
@@ -156,7 +153,7 @@ class HostLane:
         if pool is not None:
             pool.shutdown(cancel_futures=True)
 
-    def submit(self, frames: Sequence[Frame], kernel: Kernel) -> HostTicket:
+    def submit(self, frames: Sequence[Frame], kernel: PlaneMap) -> HostTicket:
         """See `Lane`."""
         buffer = self._free.pop()
         if self._pool is not None:
@@ -166,7 +163,7 @@ class HostLane:
         return HostTicket(done)
 
     def _compute(
-        self, buffer: Tensor, frames: Sequence[Frame], kernel: Kernel
+        self, buffer: Tensor, frames: Sequence[Frame], kernel: PlaneMap
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         try:
             with torch.inference_mode(), spanned(self.trace, "network"):
@@ -307,7 +304,7 @@ class CudaLane:
     def __exit__(self, *_: object) -> None:
         """Likewise; what is under way ends by itself."""
 
-    def submit(self, frames: Sequence[Frame], kernel: Kernel) -> CudaTicket:
+    def submit(self, frames: Sequence[Frame], kernel: PlaneMap) -> CudaTicket:
         """See `Lane`; returns as soon as the work is queued."""
         slot, count = self._free.pop(), len(frames)
         try:
@@ -318,7 +315,7 @@ class CudaLane:
             raise
         return CudaTicket(slot, self._target, count, self._free, self._clock)
 
-    def _queue(self, slot: _Slot, frames: Sequence[Frame], kernel: Kernel) -> None:
+    def _queue(self, slot: _Slot, frames: Sequence[Frame], kernel: PlaneMap) -> None:
         count = len(frames)
         host = self._source.views(slot.host_in, count)
         _fill(host, frames)

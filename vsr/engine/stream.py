@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from vsr.engine.base import Upscaler
+from vsr.engine.base import PlaneMap, Upscaler
 from vsr.engine.color import Picture
 from vsr.engine.devices import Precision
 from vsr.engine.repeats import Shot, shots
-from vsr.engine.route import Route
+from vsr.engine.route import route_for
 from vsr.engine.staging import Lane, Planes, Ticket, open_lane
 from vsr.errors import NonFiniteError, OutOfMemoryError
 from vsr.pipeline import batched, never
@@ -41,12 +41,16 @@ class Settings:
         tile: Side of a tile in input pixels, 0 for the whole picture.
         batch: Frames that go through the network together.
         workers: Batches that the CPU computes side by side.
+        max_memory: Bytes that a job may take, on the device, or of the host for the CPU; None for
+            what is free. It bounds the tile, the batch and the workers (`memory.bounded`), and on
+            CUDA PyTorch's allocator for as long as the process lives.
     """
 
     precision: Precision = "fp32"
     tile: int = 0
     batch: int = 1
     workers: int = 1
+    max_memory: int | None = None
 
 
 type Factory = Callable[[Settings], Upscaler]
@@ -99,9 +103,10 @@ class FrameUpscaler:
         self.settings = settings
         self._factory, self.device, self._kernel = factory, device, kernel
         self._source, self._target = source, target
+        _limit(device, settings.max_memory)
         self._lane: Lane = open_lane(device, source, target, settings.batch, settings.workers)
         self._upscaler = factory(settings)
-        self._routes: dict[ColorSpec, Route] = {}
+        self._routes: dict[ColorSpec, PlaneMap] = {}
         self._latest: Planes = ()
         self._finishing = -1
         self.engine = "torch"
@@ -227,16 +232,20 @@ class FrameUpscaler:
         yield from self._flow([flight.shots], ahead=0)
 
     def _rebuild(self) -> None:
-        self._upscaler = self._factory(self.settings)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # batches under way still read the old weights
         self._routes.clear()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()  # of graphs among others, which nobody else may use
+        self._upscaler = self._factory(self.settings)
 
-    def _route(self, color: ColorSpec) -> Route:
+    def _route(self, color: ColorSpec) -> PlaneMap:
         """The way for frames of this colour; a broadcast may change its tags midway."""
         if color not in self._routes:
             source = self._source
             resolved = color.resolved(source.width, source.height, source.format.family)
             source = replace(source, color=resolved)
-            self._routes[color] = Route(self._upscaler, source, self._target, self._kernel)
+            self._routes[color] = route_for(self._upscaler, source, self._target, self._kernel)
         return self._routes[color]
 
     def _shrink(self, cause: BaseException, failed: Settings | None = None) -> None:
@@ -256,9 +265,7 @@ class FrameUpscaler:
         else:
             self.settings = replace(self.settings, tile=self._smaller_tile(cause))
             _log.warning("out of memory: going on with tiles of %d pixels", self.settings.tile)
-            self._rebuild()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        self._rebuild()
 
     def _smaller_tile(self, cause: BaseException) -> int:
         spec = self._upscaler.spec
@@ -271,6 +278,12 @@ class FrameUpscaler:
             )
             raise OutOfMemoryError(msg) from cause
         return tile
+
+
+def _limit(device: torch.device, max_memory: int | None) -> None:
+    if max_memory is not None and device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, max_memory / total), device)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

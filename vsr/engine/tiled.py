@@ -1,19 +1,52 @@
 """Wrappers that change what size of picture an `Upscaler` sees."""
 
+import math
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vsr.engine.base import Upscaler
+from vsr.engine.base import PlaneMap, Routed, Upscaler
+from vsr.engine.color import Picture
 from vsr.errors import UsageError
 from vsr.models._base import InputSpec
+from vsr.resample import Kernel
 from vsr.tiling import smallest_tile, spans
+
+_STEP = 16
+"""Sides of tiles are multiples of this where they can be, for the sake of vector units."""
+
+
+@lru_cache(maxsize=64)
+def even_tile(length: int, tile: int, overlap: int, multiple_of: int) -> int:
+    """The shortest tile, by steps, that cuts an axis into as few pieces as the one given.
+
+    Without it the last tile, which moves inward, computes most of its neighbour again.
+
+    Args:
+        length: Pixels of the axis.
+        tile: Most pixels that a tile may read.
+        overlap: Pixels that an artificial edge spoils.
+        multiple_of: What the network aligns to.
+    """
+    if tile >= length:
+        return tile
+    step = math.lcm(_STEP, multiple_of)
+    pieces, best = len(spans(length, tile, overlap, multiple_of)), tile
+    least = smallest_tile(overlap, multiple_of)
+    for shorter in range((tile - 1) // step * step, least - 1, -step):
+        if len(spans(length, shorter, overlap, multiple_of)) > pieces:
+            break
+        best = shorter
+    return best
 
 
 class Tiled:
     """Runs a network tile by tile; equal to the whole picture where the network's tiling is exact.
+
+    All tiles of a picture have one shape.
 
     Args:
         inner: The network.
@@ -45,8 +78,9 @@ class Tiled:
             return self.inner(x)
         scale, aligned = self.spec.scale, self.spec.multiple_of
         out = x.new_empty(x.shape[0], x.shape[1], height * scale, width * scale)
-        for row in spans(height, self.tile, self.overlap, aligned):
-            for column in spans(width, self.tile, self.overlap, aligned):
+        tall, wide = (even_tile(s, self.tile, self.overlap, aligned) for s in (height, width))
+        for row in spans(height, tall, self.overlap, aligned):
+            for column in spans(width, wide, self.overlap, aligned):
                 part = self.inner(x[..., slice(*row.read), slice(*column.read)])
                 top, left = row.read[0] * scale, column.read[0] * scale
                 rows = slice(row.keep[0] * scale, row.keep[1] * scale)
@@ -57,6 +91,26 @@ class Tiled:
                     columns.start - left : columns.stop - left,
                 ]
         return out
+
+
+class FixedBatch:
+    """Grows a batch to one size by repeating its last picture, for engines made for one shape.
+
+    Args:
+        inner: The engine, or what wraps it.
+        batch: Pictures that it always gets; larger batches go as they are.
+    """
+
+    def __init__(self, inner: Upscaler, batch: int) -> None:
+        self.inner, self.spec, self.batch = inner, inner.spec, batch
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        """Maps (N, C, H, W) to (N, C, s·H, s·W)."""
+        count = x.shape[0]
+        if count >= self.batch:
+            return self.inner(x)
+        more = x[-1:].expand(self.batch - count, -1, -1, -1)
+        return self.inner(torch.cat([x, more]))[:count]
 
 
 class Padded:
@@ -82,6 +136,13 @@ class Padded:
         mode = "reflect" if down < height and right < width else "replicate"
         y = self.inner(F.pad(x, (0, right, 0, down), mode=mode))
         return y[..., : height * scale, : width * scale]
+
+    def route(self, source: Picture, target: Picture, kernel: Kernel) -> PlaneMap | None:
+        """The inner one's, where nothing has to be added."""
+        sides = (source.height, source.width)
+        if not isinstance(self.inner, Routed) or any(_missing(s, self.inner.spec) for s in sides):
+            return None
+        return self.inner.route(source, target, kernel)
 
 
 def _missing(side: int, spec: InputSpec) -> int:

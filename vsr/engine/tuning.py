@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 type Tune = Literal["auto", "full", "off"]
 
-_PACKAGES: Final = ("vsr", "torch", "openvino", "onnxruntime", "tensorrt")
+_PACKAGES: Final = ("vsr", "torch", "triton", "openvino", "onnxruntime", "tensorrt")
 _MOST_REMEMBERED: Final = 500
 
 
@@ -185,7 +185,7 @@ def _read() -> dict[str, Any]:
         found = json.loads(_path().read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         _log.info("%s cannot be read: %s", _path(), error)
         return {}
     return found if isinstance(found, dict) else {}

@@ -1,5 +1,10 @@
-"""ONNX Runtime: one graph on CUDA, DirectML, CoreML or the processor."""
+"""ONNX Runtime: one graph on CUDA, DirectML, CoreML or the processor.
 
+The graph takes any shape, and making it is most of the work of opening: `vsr engine build` keeps it
+on disk.
+"""
+
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,7 +13,8 @@ from torch import Tensor, nn
 from vsr.engine.devices import DTYPES, Precision
 from vsr.engine.engines._packages import load_package
 from vsr.engine.engines._shapes import Prepared, lanes
-from vsr.engine.export import INPUT, OUTPUT, export_onnx
+from vsr.engine.engines.cache import EngineCache, EngineKey
+from vsr.engine.export import INPUT, OUTPUT, export_onnx, model_digest
 from vsr.errors import DeviceError
 from vsr.models._base import InputSpec
 
@@ -34,6 +40,7 @@ class OnnxNetwork:
         device: Where the tensors are.
         precision: Arithmetic inside: fp32, or fp16 except on the processor.
         target: `cpu`, `cuda`, `directml` or `coreml`; by the device if empty.
+        folder: Of kept graphs; `engines` in the cache of `vsr` if None.
 
     Raises:
         UsageError: ONNX Runtime is not installed, or the network cannot be exported.
@@ -47,6 +54,7 @@ class OnnxNetwork:
         device: torch.device,
         precision: Precision,
         target: str = "",
+        folder: Path | None = None,
     ) -> None:
         self._runtime = load_package("onnx", "onnxruntime", "onnx")
         self.spec, self.device, self.precision = spec, device, precision
@@ -54,7 +62,11 @@ class OnnxNetwork:
         _require(self._runtime, self.target, device, precision)
         self._dtype = DTYPES[precision]
         self._threads = torch.get_num_threads()
-        self._graph = export_onnx(module, spec, precision)
+        self._digest, self._cache = model_digest(module), EngineCache(folder)
+        kept = self._cache.find(self.key())
+        self.checked = kept is not None
+        """Whether the graph was compared with the network before."""
+        self._graph = kept or export_onnx(module, spec, precision)
         self._sessions = Prepared(self._open)
 
     def __call__(self, x: Tensor, /) -> Tensor:
@@ -72,6 +84,21 @@ class OnnxNetwork:
         session.run_with_iobinding(binding)
         binding.synchronize_outputs()
         return out.to(x.dtype)
+
+    def key(self) -> EngineKey:
+        """Of the graph, which is for any shape and device."""
+        return EngineKey(
+            model=self._digest,
+            shape=(),
+            precision=self.precision,
+            device="any",
+            library=f"onnxruntime {self._runtime.__version__}",
+        )
+
+    def keep(self, about: str) -> None:
+        """Puts the graph on disk with the name of the network."""
+        if not self.checked:
+            self._cache.store(self.key(), self._graph, about)
 
     def _place(self, x: Tensor) -> tuple[str, int, str, list[int], int]:
         kind = "float16" if self.precision == "fp16" else "float32"

@@ -1,11 +1,14 @@
 """OpenVINO: Intel's engine for processors of any maker, and for Intel's GPUs and NPUs.
 
-A model is compiled for each shape of input, which takes a tenth of a second and makes it faster
-than one for all shapes. It reads and writes PyTorch's memory without copies.
+A model is compiled for each shape of input, which takes a tenth of a second (on GPUs and NPUs more)
+and makes it faster than one for all shapes; `vsr engine build` keeps compiled ones on disk. It
+reads and writes PyTorch's memory without copies.
 """
 
+import logging
 import math
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,9 +17,12 @@ from torch import Tensor, nn
 from vsr.engine.devices import Precision
 from vsr.engine.engines._packages import load_package
 from vsr.engine.engines._shapes import Prepared, lanes
-from vsr.engine.export import export_onnx
+from vsr.engine.engines.cache import EngineCache, EngineKey
+from vsr.engine.export import export_onnx, model_digest
 from vsr.errors import DeviceError
 from vsr.models._base import InputSpec
+
+_log = logging.getLogger(__name__)
 
 type _Key = tuple[tuple[int, ...], int]
 """Shape of the input, and threads of whoever calls."""
@@ -38,6 +44,7 @@ class OpenVinoNetwork:
         device: Where the tensors are; the CPU.
         precision: Arithmetic inside; both ends are float32.
         target: OpenVINO's own name of a device: CPU, GPU, GPU.1, NPU, AUTO.
+        folder: Of built engines; `engines` in the cache of `vsr` if None.
 
     Raises:
         UsageError: OpenVINO is not installed, or the network cannot be exported.
@@ -51,6 +58,7 @@ class OpenVinoNetwork:
         device: torch.device,
         precision: Precision,
         target: str = "CPU",
+        folder: Path | None = None,
     ) -> None:
         self._openvino = load_package("openvino", "openvino", "openvino")
         if device.type != "cpu":
@@ -60,8 +68,15 @@ class OpenVinoNetwork:
         self._core = self._openvino.Core()
         _require(self._core, target, precision)
         self._threads = torch.get_num_threads()
-        self._model = self._core.read_model(export_onnx(module, spec))
+        self._module, self._model = module, None
+        self._digest, self._cache = model_digest(module), EngineCache(folder)
         self._compiled = Prepared(self._compile)
+        self.about: str | None = None
+        """Name of the network; if set, what is compiled is kept on disk with it."""
+        self.checked = self._cache.knows(self.key(()))
+        """Whether an engine of this network was compared with it before."""
+        if not self.checked:
+            self._read()
 
     def __call__(self, x: Tensor, /) -> Tensor:
         """Maps (N, C, H, W) in [0, 1] to (N, C, s·H, s·W), same dtype and device."""
@@ -71,10 +86,6 @@ class OpenVinoNetwork:
 
     def _compile(self, key: _Key) -> "_Compiled":
         shape, share = key
-        model = self._model.clone()
-        model.reshape(list(shape))
-        if self.precision != "fp32":
-            _keep_picture(model)
         options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
             "PERFORMANCE_HINT": "LATENCY",
@@ -86,8 +97,42 @@ class OpenVinoNetwork:
                 "NUM_STREAMS": lanes(self._threads, share),
                 "ENABLE_CPU_PINNING": False,
             }
+        return _Compiled(self._built(shape, options), self._openvino.Tensor)
+
+    def key(self, shape: tuple[int, ...]) -> EngineKey:
+        """Of the engine for an input of this shape, on this device, by this version."""
+        auto = self.target == "AUTO"
+        name = "auto" if auto else str(self._core.get_property(self.target, "FULL_DEVICE_NAME"))
+        return EngineKey(
+            model=self._digest,
+            shape=shape,
+            precision=self.precision,
+            device=name,
+            library=f"openvino {self._openvino.__version__}",
+        )
+
+    def _built(self, shape: tuple[int, ...], options: dict[str, Any]) -> Any:
+        """A compiled model, from the disk where it is there."""
+        plan = self._cache.find(self.key(shape)) if self.checked else None
+        if plan is not None:
+            try:
+                return self._core.import_model(plan, self.target, options)
+            except RuntimeError as error:
+                reason = str(error).strip().partition("\n")[0]
+                _log.warning("a built engine cannot be read and is compiled again: %s", reason)
+        model = self._read().clone()
+        model.reshape(list(shape))
+        if self.precision != "fp32":
+            _keep_picture(model)
         compiled = self._core.compile_model(model, self.target, options)
-        return _Compiled(compiled, self._openvino.Tensor)
+        if self.about is not None:
+            self._cache.store(self.key(shape), compiled.export_model().getvalue(), self.about)
+        return compiled
+
+    def _read(self) -> Any:
+        if self._model is None:
+            self._model = self._core.read_model(export_onnx(self._module, self.spec))
+        return self._model
 
 
 class _Compiled:

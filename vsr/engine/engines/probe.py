@@ -15,8 +15,8 @@ from vsr.models._base import InputSpec
 
 _log = logging.getLogger(__name__)
 
-NEVER_PROBED = ("tensorrt",)
-"""Takes minutes to build what it would be judged by."""
+NEVER_PROBED = ("tensorrt", "compile")
+"""They take up to minutes to build what they would be judged by."""
 
 
 def comparable_engines(

@@ -8,9 +8,11 @@ from torch import nn
 from vsr.engine.base import Upscaler
 from vsr.engine.devices import DTYPES, Precision, resolve_precision
 from vsr.engine.engines._packages import is_installed, load_package
+from vsr.engine.engines.compiled import CompiledNetwork
 from vsr.engine.engines.onnxruntime import OnnxNetwork
 from vsr.engine.engines.openvino import OpenVinoNetwork
 from vsr.engine.engines.tensorrt import TensorRtNetwork
+from vsr.engine.engines.triton import TritonNetwork
 from vsr.engine.export import check_engine
 from vsr.engine.network import Network
 from vsr.errors import DeviceError, UsageError
@@ -26,12 +28,17 @@ class Engine:
         packages: Modules that it needs beside PyTorch.
         devices: Kinds of PyTorch's devices that its tensors may be on.
         targets: Whether it has devices of its own, named after a colon.
+        static: Whether each shape takes so long to prepare that all batches shall have one size.
+        extra: Whether an extra of `vsr` of the same name installs its packages; the others come
+            with PyTorch.
     """
 
     name: str
     packages: tuple[str, ...] = ()
     devices: tuple[str, ...] = ("cpu", "cuda")
     targets: bool = False
+    static: bool = False
+    extra: bool = True
 
     @property
     def installed(self) -> bool:
@@ -45,10 +52,12 @@ ENGINES: dict[str, Engine] = {
         Engine(name="torch"),
         Engine(name="openvino", packages=("openvino", "onnx"), devices=("cpu",), targets=True),
         Engine(name="onnx", packages=("onnxruntime", "onnx"), targets=True),
-        Engine(name="tensorrt", packages=("tensorrt", "onnx"), devices=("cuda",)),
+        Engine(name="tensorrt", packages=("tensorrt", "onnx"), devices=("cuda",), static=True),
+        Engine(name="triton", packages=("triton",), devices=("cuda",), extra=False),
+        Engine(name="compile", static=True, extra=False),
     )
 }
-"""By name, PyTorch first. Each but PyTorch is an extra of `vsr` of the same name."""
+"""By name, PyTorch first."""
 
 
 def available_engines(device: torch.device) -> tuple[str, ...]:
@@ -72,7 +81,7 @@ def find_engine(name: str) -> tuple[Engine, str]:
     if engine is None or bool(colon) != bool(target) or (target and not engine.targets):
         msg = f"unknown engine {name!r}: use auto, {', '.join(ENGINES)}"
         raise UsageError(msg)
-    for package in engine.packages:
+    for package in engine.packages if engine.extra else ():
         load_package(engine.name, package, engine.name)
     return engine, target
 
@@ -104,12 +113,14 @@ def engine_precision(name: str, precision: str, device: torch.device, spec: Inpu
         DeviceError: The engine cannot compute in it on this device.
     """
     engine, target = find_engine(name)
-    if engine.name == "torch" or (engine.name == "openvino" and target in ("", "CPU")):
+    if engine.name in ("torch", "compile") or (engine.name == "openvino" and target in ("", "CPU")):
         return resolve_precision(precision, device, spec)
     if precision != "auto" and precision not in DTYPES:
         return resolve_precision(precision, device, spec)  # says what there is
     on_processor = engine.name == "onnx" and (target or device.type) == "cpu"
     choices: tuple[Precision, ...] = ("fp32",) if on_processor else ("fp16", "fp32")
+    if engine.name == "triton":
+        choices = ("fp16",) if spec.half else ("fp32",)
     if precision == "fp16" and not spec.half:
         msg = "this network overflows in fp16: use --precision fp32"
         raise UsageError(msg)
@@ -126,8 +137,8 @@ def open_network(
     """Puts a network on a device by an engine, and makes sure that it is still the same network.
 
     Args:
-        name: `torch`, `openvino`, `onnx` or `tensorrt`; the middle two with a device of their own
-            after a colon if wanted, such as `openvino:GPU` or `onnx:directml`.
+        name: One of `ENGINES`; `openvino` and `onnx` with a device of their own after a colon if
+            wanted, such as `openvino:GPU` or `onnx:directml`.
         module: In float32 on any device; it is copied where needed, never changed.
         spec: What the network accepts.
         device: Where the tensors are.
@@ -142,7 +153,7 @@ def open_network(
         need = {"cpu": "--device cpu", "cuda": "--device cuda"}[engine.devices[0]]
         msg = f"engine {engine.name} does not run on {device}: use {need} or --engine torch"
         raise DeviceError(msg)
-    network: Upscaler
+    network: OpenVinoNetwork | OnnxNetwork
     match engine.name:
         case "openvino":
             network = OpenVinoNetwork(module, spec, device, precision, target or "CPU")
@@ -150,7 +161,12 @@ def open_network(
             network = OnnxNetwork(module, spec, device, precision, target)
         case "tensorrt":
             return TensorRtNetwork(module, spec, device, precision)  # checks what it builds
+        case "triton":
+            return TritonNetwork(module, spec, device, precision)  # likewise
+        case "compile":
+            return CompiledNetwork(module, spec, device, precision)  # likewise
         case _:
             return Network(module, spec, device, precision)
-    check_engine(network, module, precision, device)
+    if not network.checked:  # what was built ahead was compared then
+        check_engine(network, module, precision, device)
     return network

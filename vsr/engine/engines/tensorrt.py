@@ -6,6 +6,7 @@ is the only way in TensorRT 11, and one that 10 offers.
 
 import copy
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ class TensorRtNetwork:
         self._runtime = self._tensorrt.Runtime(self._logger)
         self._engines = Prepared(self._open)
         self._contexts = Prepared(self._context, keep=32)
+        self.about: str | None = None
+        """Name of the network, to be kept with the engines that are built."""
 
     def __call__(self, x: Tensor, /) -> Tensor:
         """Maps (N, C, H, W) in [0, 1] to (N, C, s·H, s·W), same dtype and device."""
@@ -92,7 +95,11 @@ class TensorRtNetwork:
         )
 
     def _open(self, shape: _Shape) -> Any:
-        return self._engine(self._cache.obtain(self.key(shape), lambda: self._build(shape)))
+        return self._engine(self._built(shape))
+
+    def _built(self, shape: _Shape) -> bytes:
+        build = partial(self._build, shape)
+        return self._cache.obtain(self.key(shape), build, self.about or "")
 
     def _engine(self, plan: bytes) -> Any:
         with torch.cuda.device(self.device):

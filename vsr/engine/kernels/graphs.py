@@ -6,6 +6,7 @@ same tensor every time: use it, or copy it, before the next call of that shape o
 """
 
 import logging
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class Recorder(Protocol):
 
 
 class CudaRecorder:
-    """Records with `torch.cuda.graph`; all graphs share one pool of memory.
+    """Records with `torch.cuda.graph`; graphs that live together share one pool of memory.
 
     Sharing is safe because they replay one after another on one stream, and because every recording
     keeps its output, whose memory no later capture is given.
@@ -60,29 +61,53 @@ class CudaRecorder:
 
     def __init__(self, warmups: int = 3) -> None:
         self._warmups = warmups
-        self._pool: Any = None
+        self._side: dict[torch.device, Any] = {}
+        self._graphs: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __call__[R](self, function: Callable[..., R], inputs: tuple[Tensor, ...]) -> Recording[R]:
         """See `Recorder`. Waits for the device."""
         device = inputs[0].device
-        static = tuple(_buffer(x) for x in inputs)
-        graph = torch.cuda.CUDAGraph()
-        self._pool = self._pool or torch.cuda.graph_pool_handle()
         with torch.cuda.device(device):
-            side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            static = tuple(_buffer(x) for x in inputs)
+            side = self._stream(device)
             side.wait_stream(torch.cuda.current_stream(device))
-            with torch.cuda.stream(side):
-                for buffer, x in zip(static, inputs, strict=True):
-                    buffer.copy_(x)
-                for _ in range(self._warmups):
-                    function(*static)
-            side.synchronize()
-            # Other threads decode and pin memory meanwhile; only this one must stay in the graph.
-            with torch.cuda.graph(
-                graph, pool=self._pool, stream=side, capture_error_mode="thread_local"
-            ):
-                output = function(*static)
+            try:
+                # The outer context restores the stream even where ending a broken capture raises.
+                with torch.cuda.stream(side):
+                    for buffer, x in zip(static, inputs, strict=True):
+                        buffer.copy_(x)
+                    for _ in range(self._warmups):
+                        function(*static)
+                    side.synchronize()
+                    graph, output = self._captured(function, static, side)
+            finally:
+                # What the warm-up reads belongs to the caller's stream, and may be freed next.
+                side.synchronize()
         return Recording(static, output, graph.replay)
+
+    def _captured[R](
+        self, function: Callable[..., R], static: tuple[Tensor, ...], side: Any
+    ) -> tuple[Any, R]:
+        graph = torch.cuda.CUDAGraph()
+        # Other threads decode and pin memory meanwhile; only this one must stay in the graph.
+        with torch.cuda.graph(
+            graph, pool=self._pool(), stream=side, capture_error_mode="thread_local"
+        ):
+            output = function(*static)
+        self._graphs.add(graph)
+        return graph, output
+
+    def _pool(self) -> Any:
+        """That of a graph which is alive; a pool whose graphs are all gone must not be used."""
+        for graph in self._graphs:
+            return graph.pool()
+        return None
+
+    def _stream(self, device: torch.device) -> Any:
+        """One for all captures: a pool's memory is only handed on within a stream."""
+        if device not in self._side:
+            self._side[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        return self._side[device]
 
 
 def _buffer(x: Tensor) -> Tensor:
@@ -166,6 +191,9 @@ class Graphs[R]:
             self.clear()
             raise
         except RuntimeError as error:
+            if isinstance(error.__context__, torch.OutOfMemoryError):  # ending the capture hid it
+                self.clear()
+                raise error.__context__ from None
             shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
             reason = str(error).partition("\n")[0]
             _log.warning("no CUDA graph for %s, computing it call by call: %s", shapes, reason)

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, override
 
 import torch
 from torch import Tensor
@@ -83,13 +83,18 @@ def tune(
         DeviceError: Triton cannot run here.
         RuntimeError: Not even the default block runs; or Triton's own error.
     """
-    device = torch.cuda.get_device_name(x.device) if x.device.type == "cuda" else "cpu"
-    key = (device, x.dtype, x.shape, x.stride(), conv.cout, conv.kernel, conv.activation)
+    key = key_of(conv, x)
     known = _found.get(key)
     if known is None or (reference is not None and known.reference is None):
         known = _found[key] = _search(conv, x, reference, budget, clock)
     conv.block = known.block
     return known
+
+
+def key_of(conv: TritonConv2d, x: Tensor) -> tuple[object, ...]:
+    """What the fastest block of a convolution depends on."""
+    device = torch.cuda.get_device_name(x.device) if x.device.type == "cuda" else "cpu"
+    return (device, x.dtype, x.shape, x.stride(), conv.cout, conv.kernel, conv.activation)
 
 
 class Runner(Protocol):
@@ -119,14 +124,31 @@ def tune_runner(
     Returns:
         A verdict for each layer, in order.
     """
-    seen: dict[TritonConv2d, Tensor] = {}
+    seen = inputs_of(runner, x)
+    return tuple(tune(layer, seen[layer], budget=budget, clock=clock) for layer in runner.layers)
+
+
+class _Alike(dict[TritonConv2d, Tensor]):
+    """Keeps one input of each layout, or a deep network's would fill the memory together."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[object, ...], Tensor] = {}
+
+    @override
+    def __setitem__(self, layer: TritonConv2d, x: Tensor) -> None:
+        super().__setitem__(layer, self._first.setdefault(key_of(layer, x), x))
+
+
+def inputs_of(runner: Runner, x: Tensor) -> dict[TritonConv2d, Tensor]:
+    """An input of the layout that every convolution of a runner gets when the runner gets `x`."""
+    seen = _Alike()
     hooks = [layer.observe(seen) for layer in runner.layers]
     try:
         runner(x)
     finally:
         for remove in hooks:
             remove()
-    return tuple(tune(layer, seen[layer], budget=budget, clock=clock) for layer in runner.layers)
+    return seen
 
 
 def _search(
