@@ -20,7 +20,7 @@ def piece(pts: int, data: bytes = b"x") -> Piece:
 
 
 def stored(folder: JobFolder, times: list[int]) -> Segment:
-    writer = folder.begin()
+    writer = folder.begin(len(folder.journal.segments))
     for pts in times:
         writer.add(piece(pts))
     segment = writer.finish()
@@ -88,7 +88,7 @@ def test_a_journal_is_gone_on_with(tmp_path: Path) -> None:
     with JobFolder(target, facts=FACTS, frames=2) as folder:
         folder.note(job="how")
         segments = (stored(folder, [0, 1]), stored(folder, [2, 3]))
-        folder.begin().discard()
+        folder.begin(2).discard()
         (folder_of(target) / "000002.packets").write_bytes(b"of a killed run")
     with JobFolder(target, facts=FACTS, frames=2) as folder:
         assert folder.journal.segments == segments
@@ -119,7 +119,7 @@ def test_only_what_is_whole_is_used(tmp_path: Path) -> None:
 
 def test_a_job_without_a_finished_segment_leaves_nothing(tmp_path: Path) -> None:
     with JobFolder(tmp_path / "film.mkv", facts=FACTS) as folder:
-        writer = folder.begin()
+        writer = folder.begin(0)
         writer.add(piece(0))
         writer.discard()
         assert find_folders(tmp_path) == [folder_of(tmp_path / "film.mkv")]

@@ -127,10 +127,10 @@ class JobFolder:
         """Remembers something, together with the next segment."""
         self.journal = replace(self.journal, notes={**self.journal.notes, **notes})
 
-    def begin(self) -> SegmentWriter:
-        """Opens the next segment."""
+    def begin(self, number: int) -> SegmentWriter:
+        """Opens the file of a segment, counted from 0."""
         with self._told():
-            return SegmentWriter(self._path / _name(len(self.journal.segments)))
+            return SegmentWriter(self._path / _name(number))
 
     def add(self, segment: Segment) -> None:
         """Enters a finished segment into the journal."""

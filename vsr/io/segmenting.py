@@ -1,6 +1,10 @@
-"""Encodes a film in segments: each by an encoder of its own, into a file of its own."""
+"""Encodes a film in segments: each by an encoder of its own, into a file of its own.
 
-from fractions import Fraction
+While an encoder gives the last pictures of its segment, the next one begins already.
+"""
+
+import logging
+from collections.abc import Iterator
 from typing import Final, cast
 
 import av
@@ -8,40 +12,53 @@ from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
-from vsr.errors import EncoderError, SinkError
+from vsr.errors import EncoderError, SinkError, VsrError
 from vsr.io.atomic import sink_error
 from vsr.io.color import tag_frame
 from vsr.io.encoders import native_format, open_context
 from vsr.io.formats import from_planes
 from vsr.io.journal import JobFolder
 from vsr.io.plan import OutputPlan
-from vsr.io.segments import Piece, SegmentWriter
+from vsr.io.segments import Piece, Segment, SegmentWriter
 from vsr.io.tracks import AnyPacket
+from vsr.pipeline import Prefetch
 from vsr.types import Frame, VideoInfo
+
+_log = logging.getLogger(__name__)
 
 _ADDITION: Final = "matroska_block_additional"
 
 
-class SegmentEncoder:
-    """Takes frames in order, and leaves finished segments in a job's folder.
+class PartEncoder:
+    """Encodes one segment.
 
     Args:
         plan: Of the output.
         picture: Of the output: its format and colour are those that the frames have.
-        folder: Where to; what is finished there already is not asked for again.
+        writer: Takes the packets.
         threads: Of the encoder; its own choice if None.
+
+    Attributes:
+        frames: Written so far.
+
+    Raises:
+        EncoderError: The encoder refuses the picture.
     """
 
     def __init__(
-        self, plan: OutputPlan, picture: VideoInfo, folder: JobFolder, threads: int | None = None
+        self, plan: OutputPlan, picture: VideoInfo, writer: SegmentWriter, threads: int | None
     ) -> None:
-        self._plan, self._picture = plan, picture
-        self._folder, self._threads = folder, threads
-        self._context: VideoCodecContext | None = None
-        self._writer: SegmentWriter | None = None
+        self.frames = 0
+        self._plan, self._picture, self._writer = plan, picture, writer
+        self._first: int | None = None
         self._durations: dict[int, int] = {}
-        self._first = self._given = 0
-        self.frames = folder.journal.frames
+        encoder = plan.encoder
+        context = cast("VideoCodecContext", av.CodecContext.create(encoder.codec, "w"))
+        context.flags |= Flags.global_header
+        if threads is not None:
+            context.thread_count = threads
+        open_context(encoder, picture, plan.options.quality, context=context)
+        self._context = context
 
     def write(self, frame: Frame) -> None:
         """Encodes one frame.
@@ -52,8 +69,8 @@ class SegmentEncoder:
         """
         base = self._picture.time_base
         pts = round(frame.pts * (frame.time_base / base))
-        if self._context is None:
-            self._begin(pts)
+        if self._first is None:
+            self._first = pts
         made = from_planes(frame)
         tag_frame(made, self._picture.color)
         native = native_format(self._plan.encoder, self._picture.format)
@@ -63,36 +80,19 @@ class SegmentEncoder:
         made.pts, made.time_base = pts - self._first, base
         made.pict_type = PictureType.NONE
         self._durations[made.pts] = round(frame.duration * (frame.time_base / base))
-        self._given += 1
         self.frames += 1
         self._encode(made)
-        if self._given == self._folder.frames:
-            self._end()
-
-    def _begin(self, pts: int) -> None:
-        self._writer = self._folder.begin()
-        self._first, self._given = pts, 0
-        encoder = self._plan.encoder
-        context = cast("VideoCodecContext", av.CodecContext.create(encoder.codec, "w"))
-        context.flags |= Flags.global_header
-        if self._threads is not None:
-            context.thread_count = self._threads
-        quality = self._plan.options.quality
-        self._context = open_context(encoder, self._picture, quality, context=context)
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
-        context, writer = self._context, self._writer
-        if context is None or writer is None:
-            return
         try:
-            packets = context.encode(frame)
+            packets = self._context.encode(frame)
         except av.error.FFmpegError as error:
             reason = error.strerror or error
-            msg = f"{self._plan.encoder.id} failed at frame {self.frames}: {reason}"
+            msg = f"{self._plan.encoder.id} failed at frame {self.frames} of a segment: {reason}"
             raise EncoderError(msg) from error
         try:
             for packet in packets:
-                writer.add(self._piece(packet))
+                self._writer.add(self._piece(packet))
         except OSError as error:
             raise sink_error(self._plan.path, error) from error
 
@@ -103,29 +103,95 @@ class SegmentEncoder:
             raise SinkError(msg)
         addition = packet.get_sidedata(_ADDITION) if packet.has_sidedata(_ADDITION) else b""
         return Piece(
-            pts=pts + self._first,
+            pts=pts + (self._first or 0),
             duration=self._durations.pop(pts),
             key=packet.is_keyframe,
             data=bytes(packet),
             addition=bytes(addition),
         )
 
-    def _end(self) -> None:
-        """Finishes the segment and enters it into the journal."""
+    def finish(self) -> Segment:
+        """Gets the last packets out of the encoder, and forces the file to the disk.
+
+        Raises:
+            EncoderError: The encoder fails.
+            SinkError: Frames got lost, or the disk is full.
+        """
         self._encode(None)
-        writer = self._writer
-        if writer is None:
-            return
-        if writer.frames != self._given:
-            name = self._plan.encoder.id
-            msg = f"{self._given} frames were written, but {writer.frames} came out of {name}"
+        if self._writer.frames != self.frames:
+            name, count = self._plan.encoder.id, self._writer.frames
+            msg = f"{self.frames} frames were written, but {count} came out of {name}"
             raise SinkError(msg)
         try:
-            segment = writer.finish()
+            return self._writer.finish()
         except OSError as error:
             raise sink_error(self._plan.path, error) from error
-        self._context = self._writer = None
-        self._folder.add(segment)
+
+    def discard(self) -> None:
+        """Removes the file; safe at any time."""
+        self._writer.discard()
+
+
+class SegmentEncoder:
+    """Takes frames in order, and leaves finished segments in a job's folder.
+
+    Args:
+        plan: Of the output.
+        picture: Of the output: its format and colour are those that the frames have.
+        folder: Where to; what is finished there already is not asked for again.
+        threads: Of the encoder; its own choice if None.
+
+    Attributes:
+        frames: In the film so far, with those of an earlier run.
+    """
+
+    def __init__(
+        self, plan: OutputPlan, picture: VideoInfo, folder: JobFolder, threads: int | None = None
+    ) -> None:
+        self.frames = folder.journal.frames
+        self._plan, self._picture = plan, picture
+        self._folder, self._threads = folder, threads
+        self._part: PartEncoder | None = None
+        self._ending: tuple[PartEncoder, Prefetch[Segment]] | None = None
+
+    def write(self, frame: Frame) -> None:
+        """Encodes one frame.
+
+        Raises:
+            EncoderError: The encoder fails.
+            SinkError: The disk is full.
+        """
+        if self._ending is not None and not self._ending[1].idle():
+            self._settle()
+        if self._part is None:
+            number = len(self._folder.journal.segments) + (self._ending is not None)
+            writer = self._folder.begin(number)
+            self._part = PartEncoder(self._plan, self._picture, writer, self._threads)
+        self._part.write(frame)
+        self.frames += 1
+        if self._part.frames == self._folder.frames:
+            self._end()
+
+    def _end(self) -> None:
+        """Lets the encoder of this segment come to its end beside the next one's beginning."""
+        self._settle()
+        part, self._part = self._part, None
+        if part is not None:
+            self._ending = part, Prefetch(_finished(part), name="vsr-segment")
+
+    def _settle(self) -> None:
+        """Waits for the segment before, and enters it into the journal."""
+        if self._ending is None:
+            return
+        part, ending = self._ending
+        self._ending = None
+        try:
+            self._folder.add(next(ending))
+        except BaseException:
+            part.discard()
+            raise
+        finally:
+            ending.close()
 
     def finish(self) -> None:
         """Finishes the last segment.
@@ -134,19 +200,21 @@ class SegmentEncoder:
             EncoderError: The encoder fails.
             SinkError: Frames got lost, or the disk is full.
         """
-        if self._context is not None:
-            self._end()
+        self._end()
+        self._settle()
         if not self._folder.journal.complete:
             self._folder.complete()
 
     def abort(self) -> None:
-        """Forgets the segment that is not finished; safe at any time."""
-        self._context = None
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.discard()
+        """Forgets the segment that was begun, not the one before it; safe at any time."""
+        part, self._part = self._part, None
+        if part is not None:
+            part.discard()
+        try:
+            self._settle()
+        except VsrError as error:  # the error that has led here, or a later one
+            _log.debug("while abandoning: %s", error)
 
 
-def seconds_of_first(folder: JobFolder, time_base: Fraction) -> Fraction:
-    """When the first picture of all segments is presented."""
-    return folder.journal.segments[0].first * time_base
+def _finished(part: PartEncoder) -> Iterator[Segment]:
+    yield part.finish()
