@@ -96,6 +96,7 @@ def upscale_frames(
             Picture(width=info.width, height=info.height, format=info.format, color=color),
             Picture(width=width, height=height, format=format or info.format, color=color),
             Wishes(device=device, precision=precision, tile=tile, batch=batch),
+            rotation=info.rotation,
         )
         yield from upscaler(stack.enter_context(Prefetch(source, items=8)))
 

@@ -119,6 +119,7 @@ def run(
         warn_about_hdr(prepared.info, model)
         plan = prepared.plan
         folder = job_folder(job, prepared, model)
+        stack.enter_context(announced(folder, job.target))
         if folder is not None:
             stack.callback(folder.close)
         upscaler = upscaler_for(
@@ -133,7 +134,6 @@ def run(
         tags = tags_for(job, prepared, model)
         sink = open_sink(job, prepared, folder, tags, faithful=faithful)
         stack.callback(sink.abort)
-        stack.enter_context(announced(folder, job.target))
         begun = 0 if folder is None else folder.journal.frames
         if folder is not None:
             upscaler.part = folder.frames
@@ -276,7 +276,7 @@ def upscaler_for(
     wishes = _wishes(job, frames)
     if alike:
         wishes = replace(wishes, tune="off", **alike)
-    return frame_upscaler(model, *_ends(source, target), wishes)
+    return frame_upscaler(model, *_ends(source, target), wishes, rotation=source[0].rotation)
 
 
 def try_out(job: UpscaleJob) -> "list[Trial]":

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import re
 from functools import cache
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vsr.errors import CheckpointError
 from vsr.models import architecture, architectures, build, detect
 from vsr.models._base import Architecture
+from vsr.models._detection import realise
 
 NAMES = architectures()
 
@@ -149,6 +152,37 @@ def test_rebuilt_network_computes_the_same_bits(name: str):
     assert not rebuilt.training
     assert not any(p.is_meta for p in (*rebuilt.parameters(), *rebuilt.buffers()))
     assert not isinstance(rebuilt, torch.jit.ScriptModule)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float16_is_close_or_refused(name: str):
+    """`half` says whether float16 is safe; what says so must be near float32."""
+    arch, config, network = small(name)
+    if not arch.spec(config).half:
+        pytest.skip("declared as unsafe in float16")
+    x = picture(name, 8, 8)
+    with torch.inference_mode():
+        exact = network(x)
+        rounded = copy.deepcopy(network).half()(x.half()).float()
+    assert rounded.isfinite().all()
+    assert (rounded - exact).abs().max() < 0.01 * max(1.0, float(exact.abs().max()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loading_is_strict_and_names_the_first_difference(name: str):
+    arch, config, network = small(name)
+    state = network.state_dict()
+    key = next(reversed([key for key, value in state.items() if value.ndim > 0]))
+    shape = "×".join(map(str, state[key].shape))
+    cases = {
+        f"lacks the tensor '{key}' of shape {shape}": {k: v for k, v in state.items() if k != key},
+        f"'{key}' has shape 7×3, expected {shape}": {**state, key: torch.zeros(7, 3)},
+        "unexpected tensor 'surplus.weight'": {**state, "surplus.weight": torch.zeros(2)},
+    }
+    for words, tensors in cases.items():
+        with pytest.raises(CheckpointError, match=re.escape(words)) as caught:
+            realise(arch, config, tensors)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -36,6 +36,7 @@ ENTRIES = (
     entry("loose", sha256=None),
     entry("pair-x2", family="pair", scale=2),
     entry("pair-x4", family="pair", scale=4),
+    entry("cloudy", url=None, page="https://host/cloud", sha256=None, size=None),
 )
 
 
@@ -71,6 +72,7 @@ def test_list_says_where_each_model_is(capsys):
     rows = {line.split()[0]: line for line in lines[1:]}
     assert "download" in rows["strong"]
     assert "cached" in rows["weak"]
+    assert "by hand" in rows["cloudy"]
     assert {"bicubic", "lanczos"} <= rows.keys()
 
 
@@ -108,6 +110,7 @@ def test_get_brings_all_scales_of_a_family(shelf):
         (["get", "no-such"], "no-such"),
         (["get", "weak", "--offline"], "offline"),
         (["get", "loose"], "confirmed"),
+        (["get", "cloudy", "--yes"], "by hand from https://host/cloud, then name the file"),
         (["path", "weak"], "vsr models get weak"),
         (["verify", "weak"], "weak is absent"),
     ],

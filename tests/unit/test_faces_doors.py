@@ -72,10 +72,11 @@ class Networks:
 
     def __init__(self, options, found):
         self.options, self.found = options, found
+        self.detector = self.restorer = torch.nn.Identity()
 
-    def on(self, device, source, target):
+    def on(self, device, source, target, rotation=0):
         enhancer = FaceEnhancer(lambda x: [self.found for _ in x], painter, 32, self.options)
-        return home.FaceFinish(enhancer, device, source, target)
+        return home.FaceFinish(enhancer, device, source, target, rotation)
 
 
 @pytest.fixture

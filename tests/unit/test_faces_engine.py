@@ -1,5 +1,6 @@
 """Faces in finished frames: every format, untouched samples outside, order and resets."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -13,7 +14,15 @@ from vsr.engine.color import Picture
 from vsr.engine.convert import frame_to_rgb
 from vsr.engine.faces import FaceFinish, FaceModel, find_faces
 from vsr.errors import CheckpointError
-from vsr.faces.alignment import apply, chained, enlargement, inverse, mask, template
+from vsr.faces.alignment import (
+    apply,
+    chained,
+    enlargement,
+    inverse,
+    mask,
+    quarter_turns,
+    template,
+)
 from vsr.faces.base import Faces
 from vsr.faces.enhance import FaceEnhancer
 from vsr.faces.gfpgan import GFPGANClean, GFPGANConfig
@@ -176,6 +185,53 @@ def test_a_gpu_gives_the_same(name):
     there, _ = finish(name, Fraction(2), face(), device=torch.device("cuda"))
     for a, b in zip(here(source, given), there(source, given), strict=True):
         assert np.abs(a.astype(int) - b.astype(int)).max() <= 1
+
+
+def turned(planes: Sequence[np.ndarray], turns: int) -> tuple[np.ndarray, ...]:
+    return tuple(np.ascontiguousarray(np.rot90(plane, turns)) for plane in planes)
+
+
+def sideways(end: Picture, turns: int) -> Picture:
+    if turns % 2 == 0:
+        return end
+    return replace(end, width=end.height, height=end.width)
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+@pytest.mark.parametrize("name", ["gbrp", "gbrap12", "yuva444p", "gray16"])
+def test_a_picture_that_a_player_turns_is_turned_for_the_detector(name, rotation):
+    """The result is that of the upright picture, turned back: same faces, same bits elsewhere."""
+    turns, factor = rotation // 90, Fraction(2)
+    ends = picture(name), picture(name, factor)
+    upright, large = frame(ends[0]), frame(ends[1], seed=2).planes
+    done, told = finish(name, factor, face())
+    expected = turned(done(upright, large), -turns)
+
+    there = Told(face())
+    enhancer = FaceEnhancer(there, painter, SIDE, None, calm=Calm())
+    stored = (sideways(end, turns) for end in ends)
+    lying = FaceFinish(enhancer, CPU, *stored, rotation)
+    source = replace(upright, planes=turned(upright.planes, -turns))
+    result = lying(source, turned(large, -turns))
+
+    torch.testing.assert_close(there.seen[0], told.seen[0], rtol=0, atol=1e-6)
+    changed = 0
+    for got, wanted, before in zip(result, expected, turned(large, -turns), strict=True):
+        assert got.shape == wanted.shape
+        assert np.abs(got.astype(int) - wanted.astype(int)).max() <= 1
+        changed += int((got != before).sum())
+    assert changed > 400
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_quarter_turns_are_those_of_rot90(turns):
+    marks = torch.arange(5 * 7.0).view(5, 7)
+    matrix = quarter_turns(turns, 7, 5)
+    result = marks.rot90(turns, (0, 1))
+    for y in range(5):
+        for x in range(7):
+            across, down = (int(v) for v in apply(matrix, torch.tensor([[x, y]]))[0])
+            assert result[down, across] == marks[y, x]
 
 
 def test_weight_of_nothing_looks_for_nothing():

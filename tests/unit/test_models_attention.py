@@ -249,3 +249,19 @@ def test_error_of_tiles_is_small_but_not_none(config: Any, bound: float):
     x = picture(72, 120)
     error = (Tiled(upscaler, 80, overlap=32)(x) - upscaler(x)).abs() * 255
     assert 0 < error.max() < bound
+    assert spec.tile_error is not None
+    assert error.max() / 255 < spec.tile_error  # it was measured of trained weights
+
+
+def test_tiles_of_ignn_that_hold_its_windows_give_the_whole_picture():
+    """The search is bounded by its window; a small one keeps this quick."""
+    config = IGNNConfig(features=4, blocks=2, scale=2, window=8)
+    network = IGNN(config)
+    upscaler = Upscaler(network, architecture("ignn").spec(config))
+    x = picture(24, 160)
+    whole = upscaler(x)
+    near, far = (
+        float((Tiled(upscaler, 104, overlap=overlap)(x) - whole).abs().max()) for overlap in (4, 40)
+    )
+    assert far < 1e-5
+    assert near > 10 * far

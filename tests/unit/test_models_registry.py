@@ -84,6 +84,10 @@ def test_networks_built_in_inference_mode_can_be_trained():
     network(torch.rand(1, 3, 4, 4)).sum().backward()
 
 
+def test_every_architecture_has_a_published_checkpoint():
+    assert {entry.architecture for entry in catalog.published()} == set(architectures())
+
+
 def test_names_are_unambiguous():
     plain = [n for e in catalog.published() for n in {_plain(e.name), *map(_plain, e.aliases)}]
     assert len(plain) == len(set(plain))
@@ -98,8 +102,10 @@ def test_catalogue_entries_are_sound(entry: catalog.Published):
     assert entry.architecture in architectures()
     assert 1 <= entry.scale <= 8
     assert entry.licence
-    assert (entry.url is None) != (entry.embedded is None)
-    assert entry.url is None or entry.url.startswith("https://")
+    origins = [entry.url, entry.page, entry.embedded]
+    assert len([origin for origin in origins if origin is not None]) == 1
+    assert (entry.url or entry.page or "https://").startswith("https://")
+    assert entry.sha256 is None or entry.url is not None
     assert entry.sha256 is None or len(bytes.fromhex(entry.sha256)) == 32
     assert "/" not in entry.filename
     if entry.denoise_twin:

@@ -18,7 +18,9 @@ from vsr.errors import CheckpointError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-_SUFFIXES = frozenset({".safetensors", ".pth", ".pt", ".ckpt", ".npz", ".pb", ".mat", ".param"})
+_SUFFIXES = frozenset(
+    {".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".npz", ".pb", ".mat", ".param"}
+)
 _TERM = re.compile(r"\s*([^*\s](?:[^*]*?[^*\s])?)\s*\*\s*(\d+\.?\d*|\.\d+)\s*(?:\+|$)")
 _MOST_TERMS = 16
 _CLOSE = 1e-6

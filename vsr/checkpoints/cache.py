@@ -131,6 +131,9 @@ def _check_allowed(
     offline: bool,
     confirm: Callable[[str], bool] | None,
 ) -> None:
+    if entry.url is None:
+        msg = f"{entry.name} has no address to download it from: {_by_hand(entry)}"
+        raise DownloadError(msg)
     if offline or os.environ.get("VSR_OFFLINE", "").casefold() not in {"", "0", "false", "no"}:
         msg = (
             f"{entry.name} is {status} in the cache and offline mode forbids downloads: run "
@@ -157,14 +160,18 @@ def _check_allowed(
         raise DownloadError(msg)
 
 
+def _by_hand(entry: Remote) -> str:
+    """What to do for a checkpoint that only a person can get."""
+    page: str | None = getattr(entry, "page", None)
+    found = f"get it by hand from {page}, then" if page else "get its file and"
+    return f"{found} name the file with --model-path"
+
+
 def _download(entry: Remote, path: Path, progress: Report | None, open_url: Opener) -> None:
-    if entry.url is None:
-        msg = f"{entry.name} has no address to download it from: use --model-path"
-        raise DownloadError(msg)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         digest = download(
-            entry.url,
+            entry.url or "",
             path,
             size=entry.size,
             sha256=entry.sha256,

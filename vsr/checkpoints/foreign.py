@@ -1,7 +1,7 @@
 """Reads weights that were not made by PyTorch into state dicts.
 
     .npz    NumPy archives: any state dict, and DRCN's weights from a TensorFlow checkpoint
-    .pb     frozen TensorFlow graphs of OpenCV's `dnn_superres`: ESPCN and FSRCNN
+    .pb     frozen TensorFlow graphs of OpenCV's `dnn_superres`: ESPCN, FSRCNN and LapSRN
     .mat    MATLAB 5 files: SRCNN's own, with `weights_conv1` and so on
     .param  networks of ncnn, with their `.bin` beside: Real-ESRGAN's compact one and RRDB
 
@@ -12,7 +12,8 @@ a safetensors file.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -30,6 +31,8 @@ from vsr.errors import CheckpointError
 
 type Array = NDArray[np.floating[Any]]
 type Arrays = Mapping[str, Array]
+_MOST_LEVELS = 4
+
 type Kind = Literal["numpy", "tensorflow", "matlab", "ncnn"]
 
 
@@ -178,8 +181,10 @@ def _from_graph(graph: Graph) -> tuple[dict[str, Array], str, dict[str, Any]]:
         return _fsrcnn(graph.constants, convs), "fsrcnn", {"luma": "full"}
     if convs == 3 and "f3" in graph.constants and "DepthToSpace" in graph.operations:
         return _espcn(graph)
+    if "0_0f" in graph.constants and "reconstruction_2_deconv_f_1" in graph.constants:
+        return _lapsrn(graph.constants), "lapsrn", {"luma": "full"}
     msg = (
-        f"is a TensorFlow graph of {convs} convolutions that is neither an ESPCN nor an FSRCNN of "
+        f"is a TensorFlow graph of {convs} convolutions that is no ESPCN, FSRCNN or LapSRN of "
         "OpenCV's dnn_superres: only these are read"
     )
     raise CheckpointError(msg)
@@ -200,6 +205,34 @@ def _espcn(graph: Graph) -> tuple[dict[str, Array], str, dict[str, Any]]:
         "luma": "full",
     }
     return state, "espcn", config
+
+
+def _lapsrn(arrays: Arrays) -> dict[str, Array]:
+    """Ten convolutions a level, of which the first has one bias for all; two doublings a level."""
+    state: dict[str, Array] = {}
+    names = _numbered("Variable")  # kernels but the first of a level are numbered through
+    doublings = _numbered("reconstruction_2_deconv_f")
+    levels = [level for level in range(_MOST_LEVELS) if f"0_{level}f" in arrays]
+    for level in levels:
+        first = _kernel(arrays, f"0_{level}f")
+        for k in range(sum(key.endswith(f"_{level}bias") for key in arrays)):
+            kernel = _kernel(arrays, next(names)) if k else first
+            bias = _take(arrays, f"{k}_{level}bias", 1)
+            if len(bias) not in {1, len(kernel)}:
+                msg = f"has {len(bias)} biases for a kernel of shape {kernel.shape}"
+                raise CheckpointError(msg)
+            state[f"levels.{level}.convs.{k}.weight"] = kernel
+            state[f"levels.{level}.convs.{k}.bias"] = np.broadcast_to(bias, kernel.shape[:1])
+        for part in ("detail", "enlarge"):
+            state[f"levels.{level}.{part}.weight"] = _kernel(arrays, next(doublings))
+    _check_luma(state["levels.0.convs.0.weight"])
+    return state
+
+
+def _numbered(name: str) -> Iterator[str]:
+    """TensorFlow's names of equal names: `x`, `x_1`, `x_2` and so on."""
+    yield name
+    yield from (f"{name}_{number}" for number in count(1))
 
 
 def _fsrcnn(arrays: Arrays, convs: int) -> dict[str, Array]:

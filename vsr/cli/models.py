@@ -4,7 +4,8 @@ What describes a network or makes a file of it is in `models_show` and `models_m
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,11 +14,13 @@ from vsr.cli.base import SETTINGS, Argument, Command, Option
 from vsr.cli.models_files import OFFLINE, TRUST
 from vsr.cli.models_make import blend, convert, export
 from vsr.cli.models_show import show
+from vsr.cli.models_speed import speed
 from vsr.cli.tables import size, table
 from vsr.errors import CheckpointError, ModelError, UnknownModelError
 
 if TYPE_CHECKING:
     from vsr.checkpoints import Remote
+    from vsr.engine.speeds import Speed
     from vsr.faces.catalog import FaceCheckpoint
     from vsr.models.catalog import Published
 
@@ -37,7 +40,7 @@ class _Models(click.Group):
     """Lists where no subcommand is named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
-        return ["list", "show", "get", "path", "verify", "blend", "convert", "export"]
+        return ["list", "show", "get", "path", "verify", "blend", "convert", "export", "speed"]
 
 
 @click.group(cls=_Models, name="models", context_settings=SETTINGS, invoke_without_command=True)
@@ -51,16 +54,22 @@ def command(ctx: click.Context) -> None:
 @command.command("list", cls=Command, params=[_JSON], examples=("vsr models list --json",))
 def list_models(as_json: bool) -> None:
     """List the models that -n takes, and those of --face-enhance."""
+    from vsr.engine.speeds import remembered_speeds  # noqa: PLC0415
     from vsr.faces.catalog import face_checkpoints  # noqa: PLC0415 - only when asked
     from vsr.models.catalog import published  # noqa: PLC0415
 
-    entries = published()
+    entries, speeds = published(), remembered_speeds()
     if as_json:
         facts = [_facts(entry) for entry in entries]
+        for fact in facts:
+            found = speeds.get(fact["name"])
+            fact["speed"] = asdict(found) if found else None
         facts += [_face_facts(entry) for entry in face_checkpoints()]
         click.echo(json.dumps(facts, indent=2))
         return
-    columns = "name,scale,architecture,params,FLOP/px,Set5/Set14 dB,size,licence,where,good at"
+    columns = (
+        "name,scale,architecture,params,FLOP/px,fps here,Set5/Set14 dB,size,licence,where,good at"
+    )
     rows = [
         (
             entry.name,
@@ -68,6 +77,7 @@ def list_models(as_json: bool) -> None:
             entry.architecture,
             thousands(entry.parameters),
             thousands(entry.flops),
+            f"{speeds[entry.name].fps:.3g}" if entry.name in speeds else "-",
             _published(entry),
             _size(entry),
             entry.licence,
@@ -77,21 +87,32 @@ def list_models(as_json: bool) -> None:
         for entry in entries
     ]
     rows += [
-        (e.name, "-", "face", "-", "-", "-", _size(e), e.licence, where(e), e.purpose)
+        (e.name, "-", "face", "-", "-", "-", "-", _size(e), e.licence, where(e), e.purpose)
         for e in face_checkpoints()
     ]
-    none = ("-",) * 6
+    none = ("-",) * 7
     rows += [(name, "any", *none, "built in", purpose) for name, purpose in _FREE]
     click.echo("\n".join(table(rows, head=columns.split(","))))
+    click.echo(_about_speeds(speeds.values()))
+
+
+def _about_speeds(speeds: "Collection[Speed]") -> str:
+    """Where the figures of the column come from."""
+    where_and_how = dict.fromkeys(f"{speed.device} ({speed.how})" for speed in speeds)
+    if not where_and_how:
+        return "fps: nothing measured on this machine yet; `vsr models speed NAME...` does it"
+    return f"fps: measured here at 640x360 on {'; '.join(where_and_how)}"
 
 
 def where(entry: "Remote") -> str:
-    """`embedded`, `cached`, or `download` where it is not here yet; the file is not read."""
+    """`embedded`, `cached`, or how it gets here, `download` or `by hand`; the file is not read."""
     from vsr.checkpoints import cached_path  # noqa: PLC0415 - only when asked
 
     if entry.embedded is not None:
         return "embedded"
-    return "cached" if cached_path(entry).is_file() else "download"
+    if cached_path(entry).is_file():
+        return "cached"
+    return "by hand" if entry.url is None else "download"
 
 
 def thousands(count: int | None) -> str:
@@ -143,6 +164,7 @@ def _facts(entry: "Published") -> dict[str, Any]:
         "where": where(entry),
         "path": str(cached_path(entry)),
         "url": entry.url,
+        "page": entry.page,
         "sha256": entry.sha256,
     }
 
@@ -247,5 +269,5 @@ def _with_twins(
     return list({entry.name: entry for entry in every}.values())
 
 
-for made in (show, blend, convert, export):
+for made in (show, blend, convert, export, speed):
     command.add_command(made)

@@ -132,7 +132,9 @@ def _save(target: Path, loaded: "Loaded", extra: dict[str, str]) -> int:
     module, _ = loaded.network()
     kept = {k: v for k, v in loaded.metadata.items() if k not in {"architecture", "config"}}
     header = {"written_by": f"vsr {__version__}", **kept, **extra}
-    save_checkpoint(target, module.state_dict(), loaded.arch.id, loaded.config, header)
+    foreign = loaded.arch.realise is not None  # others read it by the names that it came with
+    state = loaded.state if foreign else module.state_dict()
+    save_checkpoint(target, state, loaded.arch.id, loaded.config, header)
     return sum(parameter.numel() for parameter in module.parameters())
 
 

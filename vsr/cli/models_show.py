@@ -15,6 +15,7 @@ from vsr.cli.values import SizeType
 if TYPE_CHECKING:
     from vsr.cli.values import Size
     from vsr.engine.model_facts import ModelFacts
+    from vsr.models._base import InputSpec
     from vsr.models.catalog import Published
 
 _TILING = {
@@ -82,6 +83,7 @@ def _plain(
         "memory": {"size": picture, "bytes_fp32": facts.memory(*picture)},
         "psnr": dict(entry.psnr) if entry else {},
         "url": entry.url if entry else None,
+        "page": entry.page if entry else None,
         "sha256": entry.sha256 if entry else None,
     }
 
@@ -106,7 +108,7 @@ def _rows(
         ("parameters", f"{cost.parameters:,}"),
         ("layers", f"{sum(cost.layers.values())}: {layers}"),
         ("FLOP", f"{cost.flops:,} per input pixel (counted on {cost.side}x{cost.side})"),
-        ("tiling", _TILING[spec.tiling].format(overlap=spec.overlap)),
+        ("tiling", _tiling(spec)),
         ("half", "fp16 and bf16" if spec.half else "bf16 only: fp16 overflows"),
         (
             "memory",
@@ -118,8 +120,19 @@ def _rows(
         rows += _published(entry)
     rows += [(f"header: {key}", value) for key, value in sorted(facts.header.items())]
     if not facts.weights:
-        rows.append(("weights", f"not here; run `vsr models get {name}`"))
+        by_hand = entry is not None and entry.url is None
+        how = "get it by hand, then name the file" if by_hand else f"run `vsr models get {name}`"
+        rows.append(("weights", f"not here; {how}"))
     return rows
+
+
+def _tiling(spec: "InputSpec") -> str:
+    text = _TILING[spec.tiling].format(overlap=spec.overlap)
+    if spec.tiling != "approximate":
+        return text
+    if spec.tile_error is None:
+        return f"{text}; how far off they are has not been measured"
+    return f"{text}; measured to be off by at most {255 * spec.tile_error:.2g} of 255"
 
 
 def _published(entry: "Published") -> list[tuple[str, str]]:
@@ -127,7 +140,7 @@ def _published(entry: "Published") -> list[tuple[str, str]]:
     rows = [("good at", entry.purpose)]
     rows += [("PSNR", f"{figures} (luma, as published)")] if figures else []
     rows += [("aliases", ", ".join(entry.aliases))] if entry.aliases else []
-    rows += [("from", entry.url)] if entry.url else []
+    rows += [("from", entry.url or entry.page or "")] if entry.url or entry.page else []
     if entry.url:
         rows.append(("sha256", entry.sha256 or "not pinned: first download must be confirmed"))
     return rows

@@ -63,9 +63,21 @@ class Wishes:
 
 
 def frame_upscaler(
-    model: Model, source: Picture, target: Picture, wishes: Wishes = Wishes()
+    model: Model,
+    source: Picture,
+    target: Picture,
+    wishes: Wishes = Wishes(),
+    *,
+    rotation: int = 0,
 ) -> FrameUpscaler:
     """Composes model, engine, tiles and colour into a map from frames to frames.
+
+    Args:
+        model: What runs.
+        source: What comes in.
+        target: What shall come out.
+        wishes: How it shall run.
+        rotation: Degrees anticlockwise by which a player turns both; faces are found upright.
 
     Raises:
         UsageError: A tile, engine or precision that the network cannot use.
@@ -73,7 +85,7 @@ def frame_upscaler(
     """
     job = _Job(model, source, target, wishes)
     upscaler = job.made(job.choice())
-    finish = finish_for(model.faces, upscaler.device, source, target)
+    finish = finish_for(model.faces, upscaler.device, source, target, rotation)
     if finish is not None:
         upscaler.finish, upscaler.restart = finish, finish.restart
     return upscaler

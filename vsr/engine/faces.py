@@ -6,8 +6,9 @@ nothing twice. The source is what faces are found in. What is restored is blende
 the result as they are: RGB is a linear map of luma and chroma, so blending commutes with it, and
 all samples outside of faces keep their bits, chroma of a luma network included.
 
-Faces are looked for in the picture as it is stored: where a player has to turn it first, they lie
-on their side and are not found.
+Faces are looked for in the picture as a player shows it: where a tag says that it must be turned,
+it is turned for the detector and the restorer alone, and the faces are blended with the planes as
+they are stored.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from vsr.checkpoints.cache import Remote
 from vsr.engine.color import ChromaGrid, Picture, move_chroma, normalise, quantise, rgb_to_ycc
 from vsr.engine.route import Route
 from vsr.engine.staging import Layout, Planes
-from vsr.faces.alignment import chained, enlargement, placed, region
+from vsr.faces.alignment import chained, enlargement, placed, quarter_turns, region
 from vsr.faces.catalog import find_face_checkpoint
 from vsr.faces.enhance import FaceEnhancer, Restored
 from vsr.faces.gfpgan import GFPGANClean
@@ -58,13 +59,16 @@ class FaceModel:
     restorer: GFPGANClean
     options: FaceOptions
 
-    def on(self, device: torch.device, source: Picture, target: Picture) -> "FaceFinish":
+    def on(
+        self, device: torch.device, source: Picture, target: Picture, rotation: int = 0
+    ) -> "FaceFinish":
         """Puts the networks on a device, for frames of one size and format.
 
         Args:
             device: Where.
             source: What comes in.
             target: What the upscaler gives.
+            rotation: Degrees anticlockwise by which a player turns both, see `VideoInfo`.
         """
         detector = RetinaFaceDetector(self.detector.to(device), DetectorOptions(sure=_FOLLOWED))
         restorer = self.restorer.to(device)
@@ -72,7 +76,7 @@ class FaceModel:
             torch.cuda.current_stream(device).synchronize()
         side = restorer.config.side
         enhancer = FaceEnhancer(detector, restorer, side, self.options, calm=Calm())
-        return FaceFinish(enhancer, device, source, target)
+        return FaceFinish(enhancer, device, source, target, rotation)
 
 
 def find_faces(
@@ -111,10 +115,14 @@ def find_faces(
 
 
 def finish_for(
-    faces: FaceModel | None, device: torch.device, source: Picture, target: Picture
+    faces: FaceModel | None,
+    device: torch.device,
+    source: Picture,
+    target: Picture,
+    rotation: int = 0,
 ) -> "FaceFinish | None":
     """As `FaceModel.on`, where faces shall be restored."""
-    return None if faces is None else faces.on(device, source, target)
+    return None if faces is None else faces.on(device, source, target, rotation)
 
 
 class FaceFinish:
@@ -125,12 +133,20 @@ class FaceFinish:
         device: Where.
         source: Every frame's size and format; a frame's own colour tags go before the colour here.
         target: What the upscaler gives.
+        rotation: Degrees anticlockwise by which a player turns both: 0, 90, 180 or 270.
     """
 
     def __init__(
-        self, enhancer: FaceEnhancer, device: torch.device, source: Picture, target: Picture
+        self,
+        enhancer: FaceEnhancer,
+        device: torch.device,
+        source: Picture,
+        target: Picture,
+        rotation: int = 0,
     ) -> None:
         self._enhancer, self._device = enhancer, device
+        self._turns = rotation // 90 % 4
+        self._upright = quarter_turns(self._turns, source.width, source.height)
         self._source, self._target = source, target
         self._routes: dict[ColorSpec, Route] = {}
         self._layout = Layout(source, 1)
@@ -161,7 +177,7 @@ class FaceFinish:
             self._enhancer.reset()
         self._last = frame.seconds
         with torch.inference_mode():
-            picture = self._as_rgb(frame)
+            picture = self._as_rgb(frame).rot90(self._turns, (2, 3))
             faces = self._enhancer.find(picture)
             if not len(faces):
                 return planes
@@ -193,7 +209,7 @@ class FaceFinish:
         """Blends a face with the planes, in place."""
         target = self._target
         sizes = [(end.width, end.height) for end in (target, self._source)]
-        matrix = chained(enlargement(*sizes), restored.matrix)
+        matrix = chained(enlargement(*sizes), chained(self._upright, restored.matrix))
         area = region(matrix, target.height, target.width, self._enhancer.side)
         if area is None:
             return

@@ -1,14 +1,20 @@
 """What is known of a network before it runs: size, arithmetic, memory, tiling, licence."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from vsr.engine.blends import join_checkpoints
+from vsr.engine.devices import devices, resolve_device
+from vsr.engine.loading import Model, factory, settings_for
 from vsr.engine.memory import activation_bytes
+from vsr.engine.speeds import Speed
 from vsr.errors import CheckpointError
 from vsr.models import architecture
 from vsr.models._base import Architecture, InputSpec
@@ -85,6 +91,61 @@ def facts_of_entry(entry: Published) -> ModelFacts:
     config = config_of_entry(arch, entry)
     return _facts(
         arch, config, arch.build(config).eval(), licence=entry.licence, header={}, weights=False
+    )
+
+
+def speed_of_entry(
+    entry: Published,
+    size: tuple[int, int],
+    device: str = "auto",
+    precision: str = "auto",
+    seconds: float = 3.0,
+) -> Speed:
+    """Measures a published network alone, one frame at a time, with weights of no meaning.
+
+    Args:
+        entry: Its file need not be here.
+        size: Width and height of the frames.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: `auto`, `fp32`, `fp16` or `bf16`.
+        seconds: How long, after a first frame that does not count; one frame at least.
+
+    Raises:
+        CheckpointError: The catalogue does not know its hyperparameters.
+        DeviceError: The device is not there, or lacks the precision.
+    """
+    arch, where = architecture(entry.architecture), resolve_device(device)
+    config = config_of_entry(arch, entry)
+    torch.manual_seed(0)
+    model = Model(entry.name, arch.spec(config), arch.build(config).eval())
+    settings = settings_for(model, where, size, precision=precision)
+    upscaler = factory(model, where)(settings)
+    x = torch.rand(1, model.spec.channels or 3, size[1], size[0], device=where)
+
+    def computed() -> None:
+        with torch.inference_mode():
+            upscaler(x)
+        if where.type == "cuda":
+            torch.cuda.synchronize(where)
+
+    computed()
+    frames, began = 0, time.perf_counter()
+    while frames == 0 or time.perf_counter() - began < seconds:
+        computed()
+        frames += 1
+    fps = frames / (time.perf_counter() - began)
+    names = {fact.name: fact.description for fact in devices()}
+    how = f"network alone, {settings.precision}"
+    how += f", tiles of {settings.tile}" if settings.tile else ""
+    threads = torch.get_num_threads()
+    how += f", {threads} thread{'s' * (threads > 1)}" if where.type == "cpu" else ""
+    return Speed(
+        fps=fps,
+        width=size[0],
+        height=size[1],
+        device=names.get(str(where), str(where)),
+        how=how,
+        day=date.today().isoformat(),  # noqa: DTZ011 - the user's own day
     )
 
 

@@ -108,6 +108,24 @@ def enlargement(source: tuple[int, int], target: tuple[int, int]) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
+def quarter_turns(turns: int, width: int, height: int) -> Tensor:
+    """From the pixels of a picture to those of the same picture turned: (2, 3), float64.
+
+    Args:
+        turns: Quarters of a turn, anticlockwise, as `torch.rot90` takes them.
+        width: Of the picture before.
+        height: Likewise.
+    """
+    right, bottom = width - 1.0, height - 1.0
+    matrices = (
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]],
+        [[0.0, 1.0, 0.0], [-1.0, 0.0, right]],
+        [[-1.0, 0.0, right], [0.0, -1.0, bottom]],
+        [[0.0, -1.0, bottom], [1.0, 0.0, 0.0]],
+    )
+    return torch.tensor(matrices[turns % 4], dtype=torch.float64)
+
+
 def apply(matrix: Tensor, points: Tensor) -> Tensor:
     """Where points (…, 2) go to, in float64."""
     return points.double() @ matrix[:, :2].T + matrix[:, 2]

@@ -26,6 +26,8 @@ class InputSpec:
             whole picture.
         tiling: `exact`: bounded receptive field, `overlap` covers it. `approximate`: `overlap` is a
             measured compromise. `none`: the network needs the whole picture.
+        tile_error: With `tiling="approximate"`, how far tiles were at most off the whole picture at
+            this overlap when it was measured, of a white of 1; None if it was not.
         half: Whether float16 is safe; bfloat16 has float32's exponent and always is.
         luma: What a luma network was trained on: black and white at 0 and 1, or, as MATLAB's
             `rgb2ycbcr` makes them, at 16/255 and 235/255.
@@ -37,6 +39,7 @@ class InputSpec:
     minimum: int = 1
     overlap: int
     tiling: Tiling = "exact"
+    tile_error: float | None = None
     half: bool = True
     luma: LumaRange = "full"
 
@@ -64,6 +67,8 @@ class Architecture[C]:
         hinted: Fields of the config that no state dict can tell and a checkpoint's header may.
         scales: Factors that the weights of a config serve, in ascending order, where they are not
             made for one alone.
+        realise: Makes the network of a config and its tensors, where others than `build` must do
+            it: those who know the code of a foreign network.
     """
 
     id: str
@@ -76,3 +81,4 @@ class Architecture[C]:
     parameters: tuple[tuple[C, int], ...] = ()
     hinted: tuple[str, ...] = ()
     scales: Callable[[C], Sequence[int]] | None = None
+    realise: Callable[[C, StateDict], nn.Module] | None = None

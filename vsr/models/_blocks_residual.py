@@ -114,10 +114,18 @@ def white_of(state: StateDict) -> float | None:
     return 255.0 if bias.is_meta or float(bias.abs().max()) > 1 else 1.0
 
 
-def mean_shifts(white: float = 255.0) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of `sub_mean` and `add_mean` for layouts that keep the mean in the code."""
+def mean_shifts(white: float = 255.0, mean: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of `sub_mean` and `add_mean` for layouts that keep the mean elsewhere.
+
+    Args:
+        white: Value of white that the network was trained with.
+        mean: Three numbers for a white of 1, of any shape; None if the code has them, DIV2K's.
+    """
     for name, sign in (("sub_mean", -1), ("add_mean", 1)):
-        for key, value in MeanShift(white, sign).state_dict().items():
+        shift = MeanShift(white, sign).state_dict()
+        if mean is not None and mean.numel() == 3:
+            shift["bias"] = sign * white * mean.reshape(3)
+        for key, value in shift.items():
             yield f"{name}.{key}", value
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import typing
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from fractions import Fraction
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 from vsr.errors import CheckpointError
 from vsr.models import _spandrel, architecture, architectures
 from vsr.models._base import Architecture, InputSpec, StateDict
+
+_MOST = 512
+"""Largest setting that a header may tell; published ones end at 255."""
 
 type Shapes = Mapping[str, tuple[int, ...]]
 
@@ -43,15 +47,7 @@ def build(
     state: StateDict, metadata: Mapping[str, str], factor: Fraction | None
 ) -> tuple[nn.Module, InputSpec]:
     """See `vsr.models.build`."""
-    try:
-        arch, config, canonical = resolve(state, metadata, factor)
-    except _UnclaimedError as error:
-        if (foreign := _spandrel.load_foreign(state)) is not None:
-            return foreign
-        if _spandrel.is_installed():
-            raise
-        msg = f"{error}; pip install 'vsr[spandrel]' adds architectures of the community"
-        raise CheckpointError(msg) from error
+    arch, config, canonical = resolve(state, metadata, factor)
     return realise(arch, config, canonical), arch.spec(config)
 
 
@@ -60,14 +56,34 @@ def resolve(
 ) -> tuple[Architecture[Any], Any, StateDict]:
     """The architecture, configuration and canonical tensors of a checkpoint, header included.
 
+    An architecture that only the optional package spandrel knows is made for the occasion.
+
     Raises:
         CheckpointError: It fits no architecture, or its header contradicts it.
     """
-    arch, config, canonical = _named(state, metadata) or detect(state)
+    try:
+        arch, config, canonical = _named(state, metadata) or detect(state)
+    except _UnclaimedError as error:
+        return _foreign(state, metadata, error)
     if arch.scales is not None and factor is not None:
         serving = arch.scales(config)
         config = replace(config, scale=next((s for s in serving if s >= factor), serving[-1]))
     return arch, _with_hints(arch, config, metadata), canonical
+
+
+def _foreign(
+    state: StateDict, metadata: Mapping[str, str], error: _UnclaimedError
+) -> tuple[Architecture[Any], Any, StateDict]:
+    """What spandrel makes of tensors that nobody here claims."""
+    found = _spandrel.claim(state)
+    if found is None and _spandrel.is_installed():
+        raise error
+    if found is None:
+        msg = f"{error}; pip install 'vsr[spandrel]' adds architectures of the community"
+        raise CheckpointError(msg) from error
+    arch, config = found
+    known = metadata.get("architecture") == arch.id  # others' headers use the word as they like
+    return arch, _with_hints(arch, config, metadata if known else {}), state
 
 
 def realise(arch: Architecture[Any], config: Any, canonical: StateDict) -> nn.Module:
@@ -76,6 +92,8 @@ def realise(arch: Architecture[Any], config: Any, canonical: StateDict) -> nn.Mo
     Raises:
         CheckpointError: A tensor is missing, left over or of another shape.
     """
+    if arch.realise is not None:
+        return arch.realise(config, canonical)
     with torch.inference_mode(mode=False):
         module = _skeleton(arch, config)
         difference = _difference(_shapes(module.state_dict()), _shapes(canonical))
@@ -148,18 +166,31 @@ def _with_hints(arch: Architecture[Any], config: Any, metadata: Mapping[str, str
         return config
     hints = _header_config(metadata["config"])
     known = {field.name: getattr(config, field.name) for field in fields(config)}
+    kinds = typing.get_type_hints(type(config))
     hints = {name: _like(known.get(name), value) for name, value in hints.items()}
     for name, value in hints.items():
-        if name not in known or type(value) is not type(known[name]):
+        if name not in known or not _usable(kinds[name], known[name], value):
             msg = f"the checkpoint's header has an unusable setting {_quoted(name)} for {arch.id}"
             raise CheckpointError(msg)
         if name not in arch.hinted and value != known[name]:
             msg = (
-                f"the checkpoint's header says {name} = {value}, its tensors say {known[name]}: "
-                "the file is damaged"
+                f"the checkpoint's header says {name} = {_quoted(str(value))}, its tensors say "
+                f"{known[name]}: the file is damaged"
             )
             raise CheckpointError(msg)
     return replace(config, **hints)
+
+
+def _usable(kind: Any, known: object, value: object) -> bool:
+    """Whether a header's value is of a field's type, and of a size that some network has."""
+    kind = kind.__value__ if isinstance(kind, typing.TypeAliasType) else kind
+    if type(value) is not type(known) or value == known:
+        return type(value) is type(known)
+    if typing.get_origin(kind) is typing.Literal:
+        return value in typing.get_args(kind)
+    if isinstance(value, float):
+        return 0 < value <= _MOST  # also NaN is not
+    return isinstance(value, bool) or not isinstance(value, int) or 1 <= value <= _MOST
 
 
 def _like(known: object, value: Any) -> Any:

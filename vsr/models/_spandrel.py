@@ -6,20 +6,22 @@ precisions and doors as an own network. Its tensors have been read by `vsr.check
 own file readers are never called.
 
 A descriptor does not tell how far a network sees, so that tiles are `approximate` with an overlap
-of 32 pixels, 64 where tiling is discouraged, and `none` where the network tiles by itself.
+of 32 pixels, 64 where tiling is discouraged, and `none` where the network tiles by itself. Who
+knows better says so with `vsr models convert --set overlap=18 --set tiling=exact`.
 """
 
 import importlib
 import importlib.util
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from vsr.errors import CheckpointError
-from vsr.models._base import InputSpec, StateDict, Tiling
+from vsr.models._base import Architecture, InputSpec, StateDict, Tiling
 
 _PACKAGE = "spandrel"
 _TILINGS: dict[str, tuple[Tiling, int]] = {
@@ -46,6 +48,39 @@ class Descriptor(Protocol):
     def __call__(self, image: Tensor) -> Tensor:
         """Maps (N, C, H, W) in [0, 1] to (N, C, s·H, s·W)."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpandrelConfig:
+    """What is known of a network of spandrel; see `InputSpec` for the rest.
+
+    Attributes:
+        network: Its name there.
+        scale: Upscaling factor.
+        channels: Of the picture, 1 or 3.
+        multiple_of: Height and width must be multiples of this.
+        minimum: Smallest height and width.
+        overlap: Input pixels by which tiles overlap.
+        tiling: Whether it may be tiled.
+        half: Whether float16 is safe.
+    """
+
+    network: str
+    scale: int
+    channels: Literal[1, 3]
+    multiple_of: int
+    minimum: int
+    overlap: int
+    tiling: Tiling
+    half: bool
+
+    def __post_init__(self) -> None:
+        if self.tiling not in {"exact", "approximate", "none"} or self.overlap < 0:
+            msg = (
+                "tiling must be exact, approximate or none and overlap at least 0, got "
+                f"{self.tiling!r} and {self.overlap}"
+            )
+            raise CheckpointError(msg)
 
 
 class Foreign(nn.Module):
@@ -96,37 +131,65 @@ def is_installed() -> bool:
     return importlib.util.find_spec(_PACKAGE) is not None
 
 
-def load_foreign(
+def claim(
     state: StateDict, describe: Callable[[StateDict], Descriptor | None] | None = None
-) -> tuple[nn.Module, InputSpec] | None:
-    """The network of a state dict that no own architecture claims.
+) -> tuple[Architecture[SpandrelConfig], SpandrelConfig] | None:
+    """What spandrel says of a state dict that no own architecture claims.
 
     Args:
         state: Tensors by name; not changed.
         describe: Asks spandrel; replaced by tests.
 
     Returns:
-        The network in eval mode on the CPU and what it accepts, or None if spandrel does not know
-        it either.
+        The network as an `Architecture` made for this occasion, and its configuration; None if
+        spandrel does not know it either.
 
     Raises:
         CheckpointError: spandrel knows it, but it is not from pictures to pictures of one kind and
             any size, or its tensors do not fit.
     """
-    descriptor = (describe or _describe)(state)
+    ask = describe or _describe
+    descriptor = ask(state)
     if descriptor is None:
         return None
-    spec = foreign_spec(descriptor)
-    return Foreign(descriptor).eval(), spec
+    config = foreign_config(descriptor)
+
+    def realise(config: SpandrelConfig, tensors: StateDict) -> nn.Module:
+        found = descriptor if tensors is state else ask(tensors)
+        if found is None or foreign_config(found).network != config.network:
+            msg = f"the tensors are no longer those of a {config.network} as spandrel knows it"
+            raise CheckpointError(msg)
+        return Foreign(found).eval()
+
+    return _architecture(realise, config), config
 
 
-def foreign_spec(descriptor: Descriptor) -> InputSpec:
-    """What a network of spandrel accepts.
+def _architecture(
+    realise: Callable[[SpandrelConfig, StateDict], nn.Module], found: SpandrelConfig
+) -> Architecture[SpandrelConfig]:
+    def build(config: SpandrelConfig) -> nn.Module:
+        msg = f"spandrel makes a {config.network} from tensors only, not from settings"
+        raise CheckpointError(msg)
+
+    return Architecture(
+        id=f"{_PACKAGE}/{found.network}",
+        paper=f"{found.network}, as the package spandrel has it",
+        config=SpandrelConfig,
+        build=build,
+        spec=_spec,
+        detect=lambda _: found,
+        hinted=("overlap", "tiling", "half"),
+        realise=realise,
+    )
+
+
+def foreign_config(descriptor: Descriptor) -> SpandrelConfig:
+    """What a descriptor tells of its network.
 
     Raises:
         CheckpointError: It needs masks, faces or square pictures, or changes the channels.
     """
-    name = getattr(descriptor.architecture, "name", "of spandrel")
+    name = str(getattr(descriptor.architecture, "name", "network"))
     channels = descriptor.input_channels
     sizes = descriptor.size_requirements
     if descriptor.purpose not in {"SR", "Restoration"}:
@@ -136,7 +199,8 @@ def foreign_spec(descriptor: Descriptor) -> InputSpec:
     if sizes.square:
         raise _unusable(name, "it takes square pictures only")
     tiling, overlap = _TILINGS.get(descriptor.tiling.name, ("none", 0))
-    return InputSpec(
+    return SpandrelConfig(
+        network=name,
         scale=descriptor.scale,
         channels=cast("Literal[1, 3]", channels),
         multiple_of=max(1, sizes.multiple_of),
@@ -144,6 +208,18 @@ def foreign_spec(descriptor: Descriptor) -> InputSpec:
         overlap=overlap,
         tiling=tiling,
         half=descriptor.supports_half,
+    )
+
+
+def _spec(config: SpandrelConfig) -> InputSpec:
+    return InputSpec(
+        scale=config.scale,
+        channels=config.channels,
+        multiple_of=config.multiple_of,
+        minimum=config.minimum,
+        overlap=config.overlap,
+        tiling=config.tiling,
+        half=config.half,
     )
 
 

@@ -12,8 +12,9 @@ the range of the features free; 256 channels, which train only with residuals sc
     tail[1]     (N, 3, s·H, s·W)    3×3; plus the mean, through the value of white
 
 Layouts that are read: the authors' EDSR-PyTorch (`head.0`, `sub_mean`; white is 255, or 1 if the
-mean is below 1) and BasicSR's (`conv_first`, `conv_after_body`), whose mean and `img_range` are not
-in the file: DIV2K's and 255, as in all that it publishes.
+mean is below 1), BasicSR's (`conv_first`, `conv_after_body`), whose mean and `img_range` are not in
+the file: DIV2K's and 255, as in all that it publishes, and Lornatang's (`trunk.0.conv1` or
+`trunk.0.rcb.0`), whose white is 1.
 
 The published networks are the baseline (64 channels, 16 blocks, residuals as they are) and the full
 one (256, 32, scaled by 0.1). The scale of residuals is in no state dict: 0.1 from 256 channels on.
@@ -110,8 +111,30 @@ def _detect(state: StateDict) -> EDSRConfig | None:
 
 
 def _canonicalise(state: StateDict) -> StateDict:
+    lornatang = ("conv1.weight", "trunk.0.conv1.weight", "upsampling.0.weight", "conv3.weight")
+    newer = ("conv1.weight", "trunk.0.rcb.0.weight", "upsampling.0.upsample_block.0.weight")
+    if any(all(mark in state for mark in marks) for marks in (lornatang, newer)):
+        return dict(_from_lornatang(state)) if "trunk.0.rcb.1.weight" not in state else state
     marks = ("conv_first.weight", "conv_after_body.weight", "body.0.conv1.weight")
     return dict(_from_basicsr(state)) if all(mark in state for mark in marks) else state
+
+
+def _from_lornatang(state: StateDict) -> Iterator[tuple[str, Tensor]]:
+    """Both versions' names; they work in [0, 1] and keep the mean as a tensor of its own."""
+    blocks = len({key.split(".")[1] for key in state if key.startswith("trunk.")})
+    homes = {"conv1": "head.0", "conv2": f"body.{blocks}", "conv3": "tail.1"}
+    for key, value in state.items():
+        if key in {"mean", "std"}:
+            continue
+        stem, _, kind = key.rpartition(".")
+        stem = re.sub(r"^trunk\.(\d+)\.(?:conv1|rcb\.0)$", r"body.\1.body.0", stem)
+        stem = re.sub(r"^trunk\.(\d+)\.(?:conv2|rcb\.2)$", r"body.\1.body.2", stem)
+        stem = re.sub(r"^upsampling\.(\d)$", r"tail.0.\1", stem)
+        stem = re.sub(
+            r"^upsampling\.(\d)\.upsample_block\.0$", lambda m: f"tail.0.{2 * int(m[1])}", stem
+        )
+        yield f"{homes.get(stem, stem)}.{kind}", value
+    yield from mean_shifts(1.0, state.get("mean"))
 
 
 def _from_basicsr(state: StateDict) -> Iterator[tuple[str, Tensor]]:

@@ -16,9 +16,17 @@ every level is supervised, with a Charbonnier loss. It works on luma.
 MS-LapSRN (`shared=True`) has the same weights at all levels, and instead of ten convolutions a
 block of five, LeakyReLU before each, applied `recursions` times, the level's input added each time.
 
-Layouts that are read: twtygqyy's (the names above; no biases, features doubled by 4×4 kernels). The
-authors' 3×3 kernels leave one row and column too many at the end, which are cut, as their
-`crop = [0 1 0 1]` does.
+OpenCV's network (`opencv=True`, by fannymonori, read by `vsr.checkpoints.foreign`) differs: each
+level begins anew from one channel, and both doublings are 4×4 convolutions and a shuffle.
+
+    convs           (N, F, H, W)                3×3, LeakyReLU, ten times, from the last detail
+    detail          (N, 1, 2·H, 2·W)            4×4, shuffle, LeakyReLU
+    enlarge         (N, 1, 2·H, 2·W)            4×4, shuffle of the picture; + detail, LeakyReLU
+
+Layouts that are read: twtygqyy's (the names above; no biases, features doubled by 4×4 kernels), and
+Lornatang's (`laplacian_pyramid_conv1` …), whose missing biases become zeros and whose enlargements'
+biases are added to those of the residuals. The authors' 3×3 kernels leave one row and column too
+many at the end, which are cut, as their `crop = [0 1 0 1]` does.
 
 Deviations: none. Scales are powers of two; the papers' figures for x3 are of x4, made smaller. No
 checkpoint of MS-LapSRN tells its scale and recursions: a header or the user does, otherwise they
@@ -38,6 +46,9 @@ from vsr.errors import CheckpointError
 from vsr.models._base import Architecture, InputSpec, LumaRange, StateDict
 
 _OWN = re.compile(r"(?:conv_input|convt_[IR]\d|convt_F\d\.0\.cov_block\.\d{1,2})\.(?:weight|bias)")
+_OPENCV = re.compile(
+    r"levels\.\d\.(?:convs\.\d{1,2}\.(?:weight|bias)|detail\.weight|enlarge\.weight)"
+)
 _SHARED = re.compile(r"(?:conv_input|convt_[IRF]|convs\.\d{1,2})\.(?:weight|bias)")
 
 
@@ -52,6 +63,7 @@ class LapSRNConfig:
         kernel: Side of the kernel that doubles features: the authors' 3, or 4.
         bias: Whether the convolutions on features have biases.
         shared: Whether all levels have the same weights: MS-LapSRN.
+        opencv: Whether levels hand on one channel: the network of OpenCV's `dnn_superres`.
         recursions: How often its block is applied at each level; 1 if not shared.
         scale: Upscaling factor: 2, 4 or 8.
         luma: Range of luma that the weights were trained on, see `InputSpec`; the field's own code,
@@ -64,6 +76,7 @@ class LapSRNConfig:
     kernel: int = 3
     bias: bool = True
     shared: bool = False
+    opencv: bool = False
     recursions: int = 1
     scale: int = 4
     luma: LumaRange = "studio"
@@ -173,6 +186,52 @@ class MSLapSRN(nn.Module):
         return features
 
 
+class Level(nn.Module):
+    """One doubling of OpenCV's network: a detail and a picture, both (N, 1, H, W), get larger."""
+
+    def __init__(self, config: LapSRNConfig) -> None:
+        super().__init__()
+        widths = [1] + [config.features] * (config.depth - 1)
+        self.convs = nn.ModuleList(_conv(config, config.features, before=n) for n in widths)
+        self.detail = nn.Conv2d(config.features, 4, 4, bias=False)
+        self.enlarge = nn.Conv2d(1, 4, 4, bias=False)
+
+    def forward(self, detail: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Gives both at twice the size."""
+        for conv in self.convs:
+            detail = _leaky(conv(detail))
+        detail = _leaky(_shuffled(self.detail, detail))
+        return detail, _leaky(_shuffled(self.enlarge, x) + detail)
+
+
+class OpenCVLapSRN(nn.Module):
+    """The network of OpenCV's `dnn_superres`; its key layout is our own."""
+
+    full_precision: tuple[str, ...] = ()
+
+    def __init__(self, config: LapSRNConfig) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(Level(config) for _ in range(config.levels))
+        self.full_precision = tuple(f"levels.{k}.enlarge" for k in range(config.levels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, 1, H, W) in [0, 1] to (N, 1, s·H, s·W)."""
+        *_, last = self.predictions(x)
+        return last
+
+    def predictions(self, x: Tensor) -> Iterator[Tensor]:
+        """Yields the picture of every level, (N, 1, 2·H, 2·W) and so on, for supervision."""
+        detail = x
+        for level in self.levels:
+            detail, x = level(detail, x)
+            yield x
+
+
+def _shuffled(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """A 4×4 convolution with one more pixel of zeros behind than before, as TensorFlow pads."""
+    return F.pixel_shuffle(conv(F.pad(x, (1, 2, 1, 2))), 2)
+
+
 def _leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2, inplace=True)
 
@@ -196,11 +255,17 @@ def _build(config: LapSRNConfig) -> nn.Module:
             f"and {config.recursions} recursions"
         )
         raise CheckpointError(msg)
+    if config.opencv:
+        return OpenCVLapSRN(config)
     return MSLapSRN(config) if config.shared else LapSRN(config)
 
 
 def _spec(config: LapSRNConfig) -> InputSpec:
     radius = 1
+    if config.opencv:
+        for level in range(config.levels):
+            radius = -(-radius // 2) * bool(level) + config.depth + 2
+        return InputSpec(scale=config.scale, channels=1, luma=config.luma, overlap=radius)
     for _ in range(config.levels):
         radius = (radius + 2) // 2 + config.depth * config.recursions
     return InputSpec(
@@ -212,6 +277,8 @@ def _spec(config: LapSRNConfig) -> InputSpec:
 
 
 def _detect(state: StateDict) -> LapSRNConfig | None:
+    if "levels.0.enlarge.weight" in state:
+        return _detect_opencv(state)
     shared = "convt_F.weight" in state
     first, last = state.get("conv_input.weight"), state.get(f"convt_I{'' if shared else 1}.weight")
     if first is None or last is None or {first.ndim, last.ndim} != {4}:
@@ -238,6 +305,57 @@ def _detect(state: StateDict) -> LapSRNConfig | None:
     )
 
 
+def _detect_opencv(state: StateDict) -> LapSRNConfig | None:
+    first = state.get("levels.0.convs.0.weight")
+    if first is None or first.ndim != 4 or not all(map(_OPENCV.fullmatch, state)):
+        return None
+    levels = len([key for key in state if key.endswith(".enlarge.weight")])
+    convs = [key for key in state if re.fullmatch(r"levels\.0\.convs\.\d+\.weight", key)]
+    if not 1 <= levels <= 3:
+        return None
+    return LapSRNConfig(
+        features=first.shape[0],
+        depth=len(convs),
+        kernel=4,
+        opencv=True,
+        scale=2**levels,
+        luma="full",
+    )
+
+
+def _opencv(scale: int) -> LapSRNConfig:
+    return LapSRNConfig(kernel=4, opencv=True, scale=scale, luma="full")
+
+
+def _canonicalise(state: StateDict) -> StateDict:
+    """Names of Lornatang's `LapSRN-PyTorch`, three numbers a level."""
+    name = "laplacian_pyramid_conv"
+    if "conv1.0.weight" not in state or f"{name}1.0.cl.0.weight" not in state:
+        return state
+    renamed: dict[str, Tensor] = {}
+    for key, value in state.items():
+        stem, _, kind = key.rpartition(".")
+        part = re.fullmatch(rf"{name}(\d)(?:\.(\d{{1,2}}))?(?:\.cl\.0)?", stem)
+        if part is None:
+            renamed[key.replace("conv1.0.", "conv_input.")] = value
+            continue
+        level, place = divmod(int(part[1]) - 1, 3)
+        layer = 2 * int(part[2] or 0)
+        home = (
+            f"convt_F{level + 1}.0.cov_block.{layer}",
+            f"convt_I{level + 1}",
+            f"convt_R{level + 1}",
+        )
+        renamed[f"{home[place]}.{kind}"] = value
+        if ".cl." in stem:
+            renamed[f"{home[place]}.bias"] = value.new_zeros(value.shape[:1])
+    for key in [key for key in renamed if re.fullmatch(r"convt_I\d\.bias", key)]:
+        residual = key.replace("I", "R")
+        if residual in renamed and renamed[residual].shape == renamed[key].shape:
+            renamed[residual] = renamed[residual] + renamed.pop(key)
+    return renamed
+
+
 ARCH = Architecture(
     id="lapsrn",
     paper="Deep Laplacian Pyramid Networks for Fast and Accurate Super-Resolution, "
@@ -246,6 +364,7 @@ ARCH = Architecture(
     build=_build,
     spec=_spec,
     detect=_detect,
+    canonicalise=_canonicalise,
     # the papers count 812 k for x4 and 222 k for MS-LapSRN
     parameters=(
         (LapSRNConfig(), 814_242),
@@ -253,6 +372,9 @@ ARCH = Architecture(
         (LapSRNConfig(scale=8), 1_221_043),
         (LapSRNConfig(kernel=4, bias=False), 870_112),
         (LapSRNConfig(shared=True, depth=5, recursions=8), 222_801),
+        (_opencv(2), 337_152),
+        (_opencv(4), 674_304),
+        (_opencv(8), 1_011_456),
     ),
     hinted=("recursions", "scale", "luma"),
     scales=lambda config: (2, 4, 8) if config.shared else (config.scale,),

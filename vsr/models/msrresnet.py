@@ -12,7 +12,11 @@ throughout, and only what bilinear interpolation misses is learned.
     conv_hr      (N, F, s·H, s·W)    3×3, LeakyReLU
     conv_last    (N, C, s·H, s·W)    3×3, + bilinear(x)
 
-Layouts that are read: BasicSR's, and that of MMSR and KAIR (`recon_trunk`, `HRconv`).
+Layouts that are read: BasicSR's, that of MMSR and KAIR (`recon_trunk`, `HRconv`), and KAIR's
+`MSRResNet0`, one sequence (`model.1.sub.N.res.0`). That is another network (`sequential=True`): its
+trunk has a closing convolution, its first one no activation, there is no bilinear picture, and
+features are enlarged in one of three ways. No tensor tells its activation, or with `nearest` a
+single x3 from an x2: a header or the user does, otherwise they are ReLU and x2.
 Deviations: none.
 """
 
@@ -26,6 +30,9 @@ from torch import Tensor, nn
 from vsr.models._base import Architecture, InputSpec, StateDict
 from vsr.models._blocks_residual import factors, reach, scale_of
 
+type Upsampling = Literal["shuffle", "nearest", "transposed"]
+
+_SEQUENTIAL = re.compile(r"model\.(?:\d{1,2}\.|1\.sub\.\d{1,4}\.(?:res\.[02]\.)?)(?:weight|bias)")
 _KEY = re.compile(
     r"(?:conv_first|conv_hr|conv_last|upconv[12]|body\.\d{1,4}\.conv[12])\.(?:weight|bias)"
 )
@@ -39,13 +46,19 @@ class MSRResNetConfig:
         channels: Channels of the picture, 3 for RGB and 1 for luma.
         features: Channels of the trunk.
         blocks: Residual blocks.
-        scale: Upscaling factor: 2, 3 or 4.
+        scale: Upscaling factor: 2, 3 or 4; of the sequential network also 8.
+        sequential: Whether it is KAIR's `MSRResNet0`.
+        upsampling: How that one enlarges features.
+        activation: Of that one: `relu`, or `leakyrelu` with 0.2.
     """
 
     channels: Literal[1, 3] = 3
     features: int = 64
     blocks: int = 16
     scale: int = 4
+    sequential: bool = False
+    upsampling: Upsampling = "shuffle"
+    activation: Literal["relu", "leakyrelu"] = "relu"
 
 
 class Block(nn.Module):
@@ -94,16 +107,95 @@ class MSRResNet(nn.Module):
         return base + cast("Tensor", y)
 
 
+class _Residual(nn.Module):
+    """Adds what a sequence makes of its input; the name of the sequence is part of the keys."""
+
+    def __init__(self, name: str, *layers: nn.Module) -> None:
+        super().__init__()
+        self.name = name
+        self.add_module(name, nn.Sequential(*layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, F, H, W) to the same."""
+        return x + cast("Tensor", self.get_submodule(self.name)(x))
+
+
+class MSRResNet0(nn.Module):
+    """The sequential network; keys equal those of KAIR's `MSRResNet0`.
+
+    In bfloat16 the last convolution keeps float32: what it gives is the picture.
+    """
+
+    def __init__(self, config: MSRResNetConfig) -> None:
+        super().__init__()
+        features = config.features
+        blocks = (
+            _Residual("res", _conv(features), _activation(config), _conv(features))
+            for _ in range(config.blocks)
+        )
+        layers: list[nn.Module] = [
+            nn.Conv2d(config.channels, features, 3, padding=1),
+            _Residual("sub", *blocks, _conv(features)),
+        ]
+        for factor in factors(config.scale):
+            layers += [*_enlarging(config, factor), _activation(config)]
+        last = nn.Conv2d(features, config.channels, 3, padding=1, bias=False)
+        self.model = nn.Sequential(*layers, _conv(features), _activation(config), last)
+        self.full_precision: tuple[str, ...] = (f"model.{len(self.model) - 1}",)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) in [0, 1] to (N, C, s·H, s·W)."""
+        return cast("Tensor", self.model(x))
+
+
+def _conv(features: int) -> nn.Conv2d:
+    return nn.Conv2d(features, features, 3, padding=1)
+
+
+def _activation(config: MSRResNetConfig) -> nn.Module:
+    leaky = config.activation == "leakyrelu"
+    return nn.LeakyReLU(0.2, inplace=True) if leaky else nn.ReLU(inplace=True)
+
+
+def _enlarging(config: MSRResNetConfig, factor: int) -> list[nn.Module]:
+    features = config.features
+    if config.upsampling == "nearest":
+        return [nn.Upsample(scale_factor=factor), _conv(features)]
+    if config.upsampling == "transposed":
+        return [nn.ConvTranspose2d(features, features, factor, stride=factor)]
+    return [nn.Conv2d(features, features * factor**2, 3, padding=1), nn.PixelShuffle(factor)]
+
+
+def _build(config: MSRResNetConfig) -> nn.Module:
+    return MSRResNet0(config) if config.sequential else MSRResNet(config)
+
+
 def _leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.1, inplace=True)
 
 
 def _spec(config: MSRResNetConfig) -> InputSpec:
-    radius = 1 + 2 * config.blocks + reach(2, config.scale)
+    tail = reach(2, config.scale)
+    if config.sequential:
+        tail = _tail_radius(config) + 1
+    radius = 1 + 2 * config.blocks + tail
     return InputSpec(scale=config.scale, channels=config.channels, overlap=radius)
 
 
+def _tail_radius(config: MSRResNetConfig) -> int:
+    """Pixels of the trunk to each side that the enlargement and the last two convolutions see."""
+    radius = 2
+    for factor in factors(config.scale):
+        if config.upsampling == "nearest":
+            radius = -(-(radius + 1) // factor)
+        else:
+            radius = -(-radius // factor) + (config.upsampling == "shuffle")
+    return radius
+
+
 def _detect(state: StateDict) -> MSRResNetConfig | None:
+    if "model.1.sub.0.res.0.weight" in state:
+        return _detect_sequential(state)
     marks = ("conv_first", "conv_hr", "conv_last", "upconv1", "body.0.conv1")
     if not all(f"{mark}.weight" in state for mark in marks) or not all(map(_KEY.fullmatch, state)):
         return None
@@ -121,6 +213,37 @@ def _detect(state: StateDict) -> MSRResNetConfig | None:
     )
 
 
+def _detect_sequential(state: StateDict) -> MSRResNetConfig | None:
+    first = state.get("model.0.weight")
+    numbers = {int(key.split(".")[1]) for key in state if _SEQUENTIAL.fullmatch(key)}
+    tail = sorted(numbers - {0, 1})
+    if first is None or first.ndim != 4 or first.shape[1] not in (1, 3) or len(tail) < 3:
+        return None
+    enlarging = [state.get(f"model.{n}.weight") for n in tail[:-2]]
+    shapes = {tuple(value.shape) for value in enlarging if value is not None}
+    if not all(map(_SEQUENTIAL.fullmatch, state)) or len(shapes) != 1:
+        return None
+    features, (shape,) = first.shape[0], shapes
+    after_resampling = tail[0] == 3  # number 2 is a layer without tensors
+    ways: dict[tuple[int, ...], tuple[Upsampling, int]] = {
+        (features, features, 3, 3): ("nearest", 2) if after_resampling else ("transposed", 3),
+        (features, features, 2, 2): ("transposed", 2),
+        (4 * features, features, 3, 3): ("shuffle", 2),
+        (9 * features, features, 3, 3): ("shuffle", 3),
+    }
+    if shape not in ways:
+        return None
+    way, factor = ways[shape]
+    return MSRResNetConfig(
+        channels=cast("Literal[1, 3]", first.shape[1]),
+        features=features,
+        blocks=sum(key.endswith(".res.0.weight") for key in state),
+        scale=3 if factor == 3 else 2 ** len(enlarging),
+        sequential=True,
+        upsampling=way,
+    )
+
+
 def _canonicalise(state: StateDict) -> StateDict:
     """Renames the keys of MMSR and of KAIR's `MSRResNet1`."""
     if "recon_trunk.0.conv1.weight" not in state or "HRconv.weight" not in state:
@@ -135,7 +258,7 @@ ARCH = Architecture(
     id="msrresnet",
     paper="ESRGAN, Wang et al. 2018, arXiv:1809.00219 (MSRResNet of BasicSR)",
     config=MSRResNetConfig,
-    build=MSRResNet,
+    build=_build,
     spec=_spec,
     detect=_detect,
     canonicalise=_canonicalise,
@@ -143,5 +266,8 @@ ARCH = Architecture(
         (MSRResNetConfig(scale=2), 1_369_859),
         (MSRResNetConfig(scale=3), 1_554_499),
         (MSRResNetConfig(scale=4), 1_517_571),
+        (MSRResNetConfig(sequential=True, upsampling="nearest"), 1_332_928),
+        (MSRResNetConfig(sequential=True), 1_554_496),
     ),
+    hinted=("activation", "scale"),
 )

@@ -13,8 +13,9 @@ convolutions make of all channels' averages.
     tail[0]       (N, F, s·H, s·W)    3×3 and shuffle: ×2 once, twice or thrice, or ×3
     tail[1]       (N, 3, s·H, s·W)    3×3; plus the mean, through the value of white
 
-Layouts that are read: the authors' RCAN (`head.0`, `body.0.body.0.body.3.conv_du.0`) and BasicSR's
-(`conv_first`, `residual_group`), whose mean and `img_range` are not in the file: DIV2K's and 255.
+Layouts that are read: the authors' RCAN (`head.0`, `body.0.body.0.body.3.conv_du.0`), BasicSR's
+(`conv_first`, `residual_group`), whose mean and `img_range` are not in the file: DIV2K's and 255,
+and Lornatang's (`trunk.0.residual_group.0`), whose white is 1.
 
 Deviations: none. Tiling: the averages are those of the tile, so tiles are approximate at any
 overlap; see `_OVERLAP`. In float16 its activations can overflow.
@@ -44,6 +45,8 @@ A small RCAN (32 channels, 2 groups of 3), trained for two minutes, is off by at
 overlap is from 8 to 32; without overlap by 90. What is left is the averages' doing: larger tiles
 help, wider overlaps do not. The published depth sees farther, hence the reserve.
 """
+
+_TILE_ERROR = 1 / 255
 
 _KEY = re.compile(
     r"(?:(?:sub|add)_mean|head\.0|body\.\d{1,3}(?:\.body\.\d{1,3}"
@@ -145,7 +148,13 @@ class RCAN(nn.Module):
 
 
 def _spec(config: RCANConfig) -> InputSpec:
-    return InputSpec(scale=config.scale, overlap=_OVERLAP, tiling="approximate", half=False)
+    return InputSpec(
+        scale=config.scale,
+        overlap=_OVERLAP,
+        tiling="approximate",
+        tile_error=_TILE_ERROR,
+        half=False,
+    )
 
 
 def _detect(state: StateDict) -> RCANConfig | None:
@@ -169,8 +178,30 @@ def _detect(state: StateDict) -> RCANConfig | None:
 
 
 def _canonicalise(state: StateDict) -> StateDict:
+    if "trunk.0.residual_group.0.residual_channel_attention_block.0.weight" in state:
+        return dict(_from_lornatang(state))
     marks = ("conv_first.weight", "body.0.residual_group.0.rcab.0.weight", "conv_last.weight")
     return dict(_from_basicsr(state)) if all(mark in state for mark in marks) else state
+
+
+def _from_lornatang(state: StateDict) -> Iterator[tuple[str, Tensor]]:
+    """Numbers as here under longer names; the mean is one tensor, or in the code alone."""
+    groups = {key.split(".")[1] for key in state if key.startswith("trunk.")}
+    homes = {"conv1": "head.0", "conv2": f"body.{len(groups)}", "conv3": "tail.1"}
+    for key, value in state.items():
+        if key == "mean":
+            continue
+        stem, _, kind = key.rpartition(".")
+        stem = re.sub(r"^trunk\.(\d+)\.residual_group\.", r"body.\1.body.", stem)
+        stem = stem.replace(".residual_channel_attention_block.", ".body.")
+        stem = re.sub(
+            r"\.channel_attention_layer\.([13])$", lambda m: f".conv_du.{int(m[1]) - 1}", stem
+        )
+        stem = re.sub(
+            r"^upsampling\.(\d)\.upsample_block\.0$", lambda m: f"tail.0.{2 * int(m[1])}", stem
+        )
+        yield f"{homes.get(stem, stem)}.{kind}", value
+    yield from mean_shifts(1.0, state.get("mean"))
 
 
 def _from_basicsr(state: StateDict) -> Iterator[tuple[str, Tensor]]:

@@ -15,8 +15,9 @@ x2 and x1, so that the trunk always runs at a quarter of the output's size.
     conv_last      (N, C, s·H, s·W)             3×3
 
 Layouts that are read: BasicSR's own (`body.N.rdbM.convK`), the ESRGAN repository's and KAIR's
-(`RRDB_trunk.N.RDBM.convK`), and the sequential one of 2018 and KAIR (`model.1.sub.N.RDBM.convK.0`),
-each with 0 to 4 upsampling steps, as community models have them.
+(`RRDB_trunk.N.RDBM.convK`), the sequential one of 2018 and KAIR (`model.1.sub.N.RDBM.convK.0`), and
+Lornatang's (`trunk.N.rdbM.convK`, `upsampling1.0`), each with 0 to 4 upsampling steps, as community
+models have them.
 
 Deviations: none. Tiling: an output pixel can depend on 15·blocks + 4 trunk pixels to each side.
 Up to seven blocks tiles overlap by all of these and are exact. Beyond that the far ones hardly
@@ -180,6 +181,8 @@ def _detect(state: StateDict) -> RRDBConfig | None:
 def _canonicalise(state: StateDict) -> StateDict:
     if "conv_first.weight" in state and any(key.startswith("RRDB_trunk.") for key in state):
         return {_from_esrgan(key): value for key, value in state.items()}
+    if "conv4.weight" in state and "trunk.0.rdb1.conv1.weight" in state:
+        return {_from_lornatang(key): value for key, value in state.items()}
     if "model.0.weight" in state and any(key.startswith("model.1.sub.") for key in state):
         return dict(_from_sequential(state))
     return state
@@ -190,6 +193,14 @@ def _from_esrgan(key: str) -> str:
     key = re.sub(r"^RRDB_trunk\.(\d+)\.RDB(\d)\.", r"body.\1.rdb\2.", key)
     key = re.sub(r"^upconv(\d)\.", r"conv_up\1.", key)
     return key.replace("trunk_conv.", "conv_body.").replace("HRconv.", "conv_hr.")
+
+
+def _from_lornatang(key: str) -> str:
+    """Names of Lornatang's `ESRGAN-PyTorch`, `BSRGAN-PyTorch` and `Real_ESRGAN-PyTorch`."""
+    key = re.sub(r"^trunk\.(\d+)\.", r"body.\1.", key)
+    key = re.sub(r"^upsampling(\d)\.0\.", r"conv_up\1.", key)
+    key = re.sub(r"^conv1\.", "conv_first.", re.sub(r"^conv2\.", "conv_body.", key))
+    return re.sub(r"^conv3\.0\.", "conv_hr.", re.sub(r"^conv4\.", "conv_last.", key))
 
 
 def _from_sequential(state: StateDict) -> Iterator[tuple[str, Tensor]]:

@@ -44,6 +44,8 @@ overlap is from 8 to 32; without overlap by 88. What is left is the statistics' 
 help, wider overlaps do not. The published depth sees farther, hence the reserve.
 """
 
+_TILE_ERROR = 1 / 255
+
 _LARGEST = 1000
 _STEPS = 5
 _KEY = re.compile(
@@ -228,7 +230,12 @@ class SAN(nn.Module):
 
 def _spec(config: SANConfig) -> InputSpec:
     return InputSpec(
-        scale=config.scale, minimum=4, overlap=_OVERLAP, tiling="approximate", half=False
+        scale=config.scale,
+        minimum=4,
+        overlap=_OVERLAP,
+        tiling="approximate",
+        tile_error=_TILE_ERROR,
+        half=False,
     )
 
 

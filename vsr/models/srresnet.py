@@ -13,8 +13,9 @@ convolutions, trained for fidelity (SRResNet) or against a discriminator (SRGAN)
     tail          (N, 3, s·H, s·W)      9×9
 
 Layouts that are read: leftthomas' SRGAN (`block1.0` … `block8.2`), whose end is (tanh + 1) / 2 and
-in whose `merge` an activation took the place of the norm until 2019, and twtygqyy's SRResNet
-(`conv_input`, `residual.0.conv1`), without biases, with LeakyReLU(0.2) and batch or instance norm.
+in whose `merge` an activation took the place of the norm until 2019, twtygqyy's SRResNet
+(`conv_input`, `residual.0.conv1`), without biases, with LeakyReLU(0.2) and batch or instance norm,
+and both versions of Lornatang's (`conv1.0` or `conv_block1.0`, `trunk.N.rcb`).
 
 Deviations: the paper maps to [-1, 1]; the networks that exist map to [0, 1]. Where the end is a
 tanh, a constant `middle` says so, which the foreign layout tells only by its names. Instance norm
@@ -166,9 +167,27 @@ def _detect(state: StateDict) -> SRResNetConfig | None:
 def _canonicalise(state: StateDict) -> StateDict:
     if "block1.0.weight" in state and "block2.conv1.weight" in state:
         return _with_counters({**dict(_from_leftthomas(state)), "middle": torch.tensor(0.5)})
+    if "trunk.0.rcb.0.weight" in state and "upsampling.0.upsample_block.0.weight" in state:
+        return dict(_from_lornatang(state))
     if "conv_input.weight" in state and "residual.0.conv1.weight" in state:
         return _with_counters(dict(_from_twtygqyy(state)))
     return state
+
+
+def _from_lornatang(state: StateDict) -> Iterator[tuple[str, Tensor]]:
+    """Both versions' names; convolutions before a norm lack the bias that the others have."""
+    places = {"0": "conv1", "1": "norm1", "2": "act", "3": "conv2", "4": "norm2"}
+    for key, value in state.items():
+        name = re.sub(r"^conv(?:_block)?1\.", "head.", key)
+        name = re.sub(r"^conv(?:_block)?2\.", "merge.", name)
+        name = re.sub(r"^conv(?:_block)?3\.", "tail.", name)
+        name = re.sub(
+            r"^trunk\.(\d{1,4})\.rcb\.([0-4])\.", lambda m: f"body.{m[1]}.{places[m[2]]}.", name
+        )
+        name = re.sub(r"^upsampling\.(\d)\.upsample_block\.", r"upsample.\1.", name)
+        yield name, value
+        if re.fullmatch(r"(?:body\.\d{1,4}\.conv[12]|merge\.0)\.weight", name):
+            yield name.replace("weight", "bias"), value.new_zeros(value.shape[:1])
 
 
 def _from_leftthomas(state: StateDict) -> Iterator[tuple[str, Tensor]]:

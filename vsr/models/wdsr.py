@@ -13,11 +13,13 @@ sub-pixels. WDSR-B widens farther by 1×1 convolutions with a low-rank one behin
     shuffle   (N, 3, s·H, s·W)    halved, plus the mean
 
 Layouts that are read: the authors' (`weight_g`, `weight_v`), PyTorch's newer one (`original0`,
-`original1`), and weights without normalisation.
+`original1`), and weights without normalisation; yjn870's (`body.N.module`), and that of the
+authors' second code of 2019 (github.com/ychfan/wdsr), one sequence from `body.0` to the tail, which
+subtracts 0.5 and does not double: its ends are rescaled, and the mean goes into the state.
 
 Deviations: the weights are normalised once, when they are loaded, not at every step; a network has
-one parameter less per output channel than is published. Their files hold neither the mean nor the
-scale of residuals; DIV2K's and 1, as in their code.
+one parameter less per output channel than is published. Their first files hold neither the mean nor
+the scale of residuals; DIV2K's and 1, as in their code.
 """
 
 import re
@@ -30,7 +32,7 @@ from vsr.models._base import Architecture, InputSpec, StateDict
 from vsr.models._blocks_residual import DIV2K_MEAN
 
 _KEY = re.compile(
-    r"(?:head\.0|body\.\d{1,4}\.body\.[023]|tail\.0|skip\.0)\.(?:weight|bias)",
+    r"(?:head\.0|body\.\d{1,4}\.body\.[023]|tail\.0|skip\.0)\.(?:weight|bias)|mean",
 )
 _PAIRS = {
     ".weight_g": ".weight_v",
@@ -49,6 +51,7 @@ class WDSRConfig:
         blocks: Residual blocks.
         scale: Upscaling factor, 2 to 8.
         residual_scale: Factor of every residual.
+        stored_mean: Whether the mean colour belongs to the checkpoint; DIV2K's otherwise.
     """
 
     features: int = 32
@@ -57,6 +60,7 @@ class WDSRConfig:
     blocks: int = 16
     scale: int = 4
     residual_scale: float = 1.0
+    stored_mean: bool = False
 
 
 def _conv(into: int, out: int, kernel: int) -> nn.Conv2d:
@@ -88,7 +92,8 @@ class WDSR(nn.Module):
     def __init__(self, config: WDSRConfig) -> None:
         super().__init__()
         pixels = 3 * config.scale**2
-        self.register_buffer("mean", torch.tensor(DIV2K_MEAN).view(1, 3, 1, 1), persistent=False)
+        mean = torch.tensor(DIV2K_MEAN).view(1, 3, 1, 1)
+        self.register_buffer("mean", mean, persistent=config.stored_mean)
         self.head = nn.Sequential(_conv(3, config.features, 3))
         self.body = nn.Sequential(*(Block(config) for _ in range(config.blocks)))
         self.tail = nn.Sequential(_conv(config.features, pixels, 3), nn.PixelShuffle(config.scale))
@@ -122,14 +127,41 @@ def _detect(state: StateDict) -> WDSRConfig | None:
         low_rank=linear[0] if "body.0.body.3.weight" in state else 0,
         blocks=sum(key.endswith(".body.0.weight") for key in state),
         scale=scale,
+        stored_mean="mean" in state,
     )
 
 
 def _canonicalise(state: StateDict) -> StateDict:
     """Folds weight normalisation of the layout's own marks: g times v over v's length."""
-    marks = ("head.0", "tail.0", "skip.0", "body.0.body.0")
-    if not all(any(f"{m}{g}" in state for g in _PAIRS) for m in marks):
-        return state
+    state = {re.sub(r"^(body\.\d{1,4})\.module\.", r"\1.body.", k): v for k, v in state.items()}
+    if _has(state, ("body.0", "body.1.body.0", "skip.0")):
+        return _from_one_sequence(_folded(state))
+    return _folded(state) if _has(state, ("head.0", "tail.0", "skip.0", "body.0.body.0")) else state
+
+
+def _has(state: StateDict, marks: tuple[str, ...]) -> bool:
+    return all(any(f"{mark}{pair}" in state for pair in _PAIRS) for mark in marks)
+
+
+def _from_one_sequence(state: StateDict) -> StateDict:
+    """Names and gains of the code of 2019, whose network is f(x - 0.5) + 0.5 without doubling."""
+    ends = (re.match(r"body\.(\d{1,4})\.(?:weight|bias)$", key) for key in state)
+    final = max(int(match[1]) for match in ends if match)
+    renamed: dict[str, Tensor] = {"mean": torch.full((1, 3, 1, 1), 0.5)}
+    for key, value in state.items():
+        block = re.match(r"body\.(\d{1,4})\.(.+)$", key)
+        if block is None:  # the skip: doubled before, halved after
+            renamed[key] = value * 2 if key.endswith(".bias") else value
+        elif block[1] == "0":
+            renamed[f"head.0.{block[2]}"] = value / 2 if block[2] == "weight" else value
+        elif block[1] == str(final):
+            renamed[f"tail.0.{block[2]}"] = value * 2
+        else:
+            renamed[f"body.{int(block[1]) - 1}.{block[2]}"] = value
+    return renamed
+
+
+def _folded(state: StateDict) -> dict[str, Tensor]:
     folded: dict[str, Tensor] = {}
     for key, value in state.items():
         mark = next((g for g in _PAIRS if key.endswith(g)), "")

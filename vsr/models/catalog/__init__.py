@@ -32,7 +32,8 @@ class Published:
         purpose: What it is good at, in a few words.
         aliases: Other names that people know it by.
         family: Name that it shares with checkpoints of other scales; its own if there are none.
-        url: Where it is downloaded from; None if it ships in the package.
+        url: Where it is downloaded from; None if it ships in the package or comes by hand.
+        page: Where a person finds it, if no program can download it or read it as it is.
         size: Bytes, None if unknown.
         sha256: Hexadecimal digest of the file, None if not pinned.
         embedded: File name within `vsr.embedded`; None if it is downloaded.
@@ -52,6 +53,7 @@ class Published:
     aliases: tuple[str, ...] = ()
     family: str = ""
     url: str | None = None
+    page: str | None = None
     size: int | None = None
     sha256: str | None = None
     embedded: str | None = None
