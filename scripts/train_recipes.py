@@ -1,11 +1,19 @@
 """Trains the small form of recipes end to end, and draws what they came to.
 
-    python scripts/train_recipes.py --data DIR [NAMES ...] [--out runs]
+    python scripts/train_recipes.py --data DIR --judge DIR [NAMES ...] [--out runs]
 
-Every recipe is run by `vsr train` as a user would. Of a restoring network the PSNR on the run's own
-fixed samples is drawn beside that of bicubic enlargement; of the others their losses. Writes
-scripts/bench/results/training.json, which keeps the recipes that were not run this time, and
-training-<recipe>.png beside it.
+Every recipe is run by `vsr train` as a user would, and validated on pictures that it does not learn
+from, on the middle of each, before its first step and then now and again. A restoring network is
+drawn beside bicubic enlargement, a network that damages beside the clean picture left as it is, by
+
+    PSNR               dB, the more the better
+    feature distance   of fixed random filters, a stand-in for LPIPS, the less the better
+    spectral gap       dB between the power of made and true damage, the less the better
+
+Writes scripts/bench/results/training.json, which keeps the recipes that were not run this time, and
+training-<recipe>.png beside it. Ends with an error if a restoring recipe has lifted neither PSNR
+nor feature distance over its start, or a damaging one has not narrowed the spectral gap: a network
+that only learns to leave pictures as they are comes nearer to most targets, and learns no damage.
 """
 
 import argparse
@@ -13,6 +21,8 @@ import json
 import subprocess
 import sys
 import time
+import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +33,49 @@ sys.path.insert(0, str(REPO / "scripts" / "bench"))
 
 from _report import RESULTS, machine, write  # noqa: E402 - it lies with the benchmarks
 
-SIZE, LEFT, TOP = (760, 360), 70, 40
-COLOURS = ("#3f7cac", "#c8553d", "#588b8b", "#8e6c88")
+SIDE = 128
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 760, 250, 70, 44, 30
+INK, GRAY, OURS, BEFORE = "#1c2733", "#8a949e", "#3f7cac", "#c8553d"
 type Curve = list[tuple[int, float]]
 
 
-def trained(name: str, data: Path, folder: Path) -> float:
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure of the log: its key, its name, and whether more is better."""
+
+    key: str
+    title: str
+    higher: bool
+
+
+PSNR = Figure("psnr", "PSNR, dB", higher=True)
+FEATURES = Figure("features", "feature distance", higher=False)
+SPECTRUM = Figure("spectrum", "spectral gap, dB", higher=False)
+FIGURES = {
+    "restore": (PSNR, FEATURES),
+    "contrast": (PSNR, FEATURES),
+    "translate": (PSNR, FEATURES, SPECTRUM),
+    "cycle": (FEATURES, SPECTRUM),
+    "noise": (FEATURES, SPECTRUM),
+}
+"""By task; what is damaged at random is nearer in no pixel, so PSNR says nothing about it."""
+
+
+def trained(name: str, data: Path, judges: Path, folder: Path) -> float:
     """Runs a recipe; gives the seconds it took."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "vsr", "train", name, "--data", str(data), "-o", str(folder)]
-    subprocess.run([*command, "--progress", "line"], check=True, cwd=REPO)
+    every = recipe_of(name)["sample_every"]
+    validation = f"{{folders=[{json.dumps(str(judges))}], every={every}, side={SIDE}}}"
+    command += ["--set", f"validation={validation}", "--restart", "--progress", "line"]
+    subprocess.run(command, check=True, cwd=REPO)
     return time.perf_counter() - began
+
+
+def recipe_of(name: str) -> dict[str, Any]:
+    """A recipe that ships."""
+    path = REPO / "vsr" / "train" / "recipes" / f"{name}.toml"
+    return tomllib.loads(path.read_text("utf-8"))
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:
@@ -48,64 +90,89 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def curves_of(lines: list[dict[str, Any]]) -> dict[str, Curve]:
-    """PSNR and bicubic's where they were measured, otherwise the losses."""
-    names = {"psnr": "PSNR in dB", "psnr_before": "bicubic, dB"}
-    if not any("psnr" in line for line in lines):
-        names = {key: key for line in lines for key in line if key.startswith("loss_")}
-    return {
-        label: [(line["at"], float(line[key])) for line in lines if key in line]
-        for key, label in names.items()
-    }
+def curve(lines: list[dict[str, Any]], key: str) -> Curve:
+    """A figure of validation over the steps."""
+    return [(line["at"], line[f"valid_{key}"]) for line in lines if f"valid_{key}" in line]
 
 
-def draw(path: Path, title: str, curves: dict[str, Curve]) -> None:
+def panel(pen: ImageDraw.ImageDraw, top: int, title: str, ours: Curve, before: Curve) -> None:
+    """Draws a figure over the steps, and what it was without the network."""
     font = ImageFont.load_default(14)
-    picture = Image.new("RGB", SIZE, "white")
-    pen = ImageDraw.Draw(picture)
-    points = [point for curve in curves.values() for point in curve]
-    most = max(step for step, _ in points)
-    low, high = min(value for _, value in points), max(value for _, value in points)
+    most = max(step for step, _ in ours) or 1
+    values = [value for _, value in (*ours, *before)]
+    low, high = min(values), max(values)
     span = (high - low) or 1.0
-    right, bottom = SIZE[0] - 20, SIZE[1] - 40
+    right, floor = WIDTH - 20, top + HEIGHT - BOTTOM
 
     def place(step: int, value: float) -> tuple[float, float]:
         x = LEFT + (right - LEFT) * step / most
-        return x, bottom - (bottom - TOP) * (value - low) / span
+        return x, floor - (floor - top - TOP) * (value - low) / span
 
-    pen.text((LEFT, 10), title, "#1c2733", font)
-    pen.line((LEFT, TOP, LEFT, bottom, right, bottom), "#8a949e")
+    pen.text((LEFT, top + 8), title, INK, font)
+    pen.line((LEFT, top + TOP, LEFT, floor, right, floor), GRAY)
     for value in (low, high):
-        pen.text((8, place(0, value)[1] - 8), f"{value:.2f}", "#1c2733", font)
-    pen.text((right - 90, bottom + 10), f"{most} steps", "#1c2733", font)
-    for (label, curve), colour in zip(curves.items(), COLOURS * 4, strict=False):
-        places = [place(*point) for point in curve]
-        pen.line(places, colour, 2)
-        for x, y in places if len(places) == 1 else ():
-            pen.ellipse((x - 3, y - 3, x + 3, y + 3), colour)
-        pen.text((places[-1][0] - 110, places[-1][1] - 18), label, colour, font)
+        pen.text((8, place(0, value)[1] - 8), f"{value:.3g}", INK, font)
+    pen.text((right - 90, floor + 8), f"{most} steps", INK, font)
+    for points, colour in ((before, BEFORE), (ours, OURS)):
+        if points:
+            pen.line([place(*point) for point in points], colour, 2)
+
+
+def draw(path: Path, title: str, lines: list[dict[str, Any]], figures: tuple[Figure, ...]) -> None:
+    """A PNG with a panel for every figure."""
+    picture = Image.new("RGB", (WIDTH, 40 + HEIGHT * len(figures)), "white")
+    pen = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(14)
+    pen.text((LEFT, 12), title, INK, font)
+    pen.text((WIDTH - 250, 12), "network", OURS, font)
+    pen.text((WIDTH - 170, 12), "without network", BEFORE, font)
+    for number, figure in enumerate(figures):
+        before = curve(lines, f"{figure.key}_before")
+        panel(pen, 40 + HEIGHT * number, figure.title, curve(lines, figure.key), before)
     picture.save(path)
+
+
+def judged(lines: list[dict[str, Any]], figures: tuple[Figure, ...]) -> dict[str, Any]:
+    """Every figure at the start, at the end and without the network; which ones were lifted."""
+    found: dict[str, Any] = {}
+    for figure in figures:
+        ours, before = curve(lines, figure.key), curve(lines, f"{figure.key}_before")
+        first, last = ours[0][1], ours[-1][1]
+        better = last > first if figure.higher else last < first
+        found[figure.title] = {"first": first, "last": last, "lifted": better}
+        if before:
+            found[figure.title]["without"] = before[-1][1]
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", default=["bicubic-l1-small"])
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--judge", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
     known = RESULTS / "training.json"
     facts = json.loads(known.read_text("utf-8")) if known.exists() else {"runs": {}}
+    flat = []
     for name in arguments.names:
         folder = arguments.out.absolute() / name
-        seconds = trained(name, arguments.data.absolute(), folder)
+        figures = FIGURES[recipe_of(name)["stages"][-1].get("task", "restore")]
+        seconds = trained(name, arguments.data.absolute(), arguments.judge.absolute(), folder)
         lines = lines_of(folder)
-        curves = curves_of(lines)
-        draw(RESULTS / f"training-{name}.png", f"{name}, {seconds:.0f} s", curves)
-        first, last = ({k: c[n][1] for k, c in curves.items()} for n in (0, -1))
-        run = {"seconds": round(seconds), "first": first, "last": last, "machine": machine()}
-        facts["runs"][name] = run
-        print(name, f"{seconds:.0f} s", first, "→", last, flush=True)
+        draw(RESULTS / f"training-{name}.png", f"{name}, {seconds:.0f} s", lines, figures)
+        found = judged(lines, figures)
+        told = {
+            "seconds": round(seconds),
+            "judged on": "/".join(arguments.judge.absolute().parts[-2:]),
+        }
+        facts["runs"][name] = {**told, "figures": found, "machine": machine()}
+        print(name, f"{seconds:.0f} s", json.dumps(found), flush=True)
         write("training", facts)
+        deciding = [SPECTRUM] if SPECTRUM in figures else figures
+        flat += [] if any(found[one.title]["lifted"] for one in deciding) else [name]
+    if flat:
+        sys.exit(f"nothing was lifted by {', '.join(flat)}")
 
 
 if __name__ == "__main__":

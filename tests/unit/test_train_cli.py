@@ -105,9 +105,12 @@ def test_vgg_is_given_to_the_losses_that_name_none(tmp_path):
         'stages = [{}, {losses=[{kind="l1"}, {kind="vgg"}, {kind="vgg", weights="own.pth"}]}]'
     )
     values = {"folders": (tmp_path / "a b",), "vgg": tmp_path / "v.pth", "assignments": ("seed=1",)}
+    values["validate"] = (tmp_path / "v",)
     folders = json.dumps([str(tmp_path / "a b")])
     weights = json.dumps(str(tmp_path / "v.pth"))
-    expected = [f"data.folders={folders}", f"stages[1].losses[1].weights={weights}", "seed=1"]
+    judges = json.dumps([str(tmp_path / "v")])
+    expected = [f"data.folders={folders}", f"validation.folders={judges}"]
+    expected += [f"stages[1].losses[1].weights={weights}", "seed=1"]
     assert train._assignments(path, values) == expected
 
 

@@ -1,5 +1,7 @@
 """Discriminators, translators and the replay buffer, against the official implementations."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -128,3 +130,16 @@ def test_the_pool_goes_on_where_it_was():
 def test_without_room_the_pool_passes_all_through():
     made = torch.rand(3, 1, 2, 2)
     assert ReplayPool(0).exchange(made) is made
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [(Unet, UnetConfig(features=4, depth=5)), (Resnet, ResnetConfig(features=4, blocks=1))],
+)
+def test_a_residual_translator_adds_what_the_plain_one_makes(kind, config):
+    torch.manual_seed(0)
+    plain, added = kind(config).eval(), kind(replace(config, residual=True)).eval()
+    added.load_state_dict(plain.state_dict())
+    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        assert torch.allclose(added(x), x + plain(x))

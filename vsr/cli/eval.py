@@ -27,6 +27,7 @@ _EXAMPLES = (
     "vsr eval originals/ results/",
     "vsr eval original.mkv ours.mkv theirs.mkv -m psnr,vmaf,tof --html report.html",
     "vsr eval --models bicubic,vsr-fast --sets set5 --sets set14 --scales 2,4",
+    "vsr eval --models bicubic,vsr-fast --sets film.mkv --scales 2 --frames 50 -m psnr,vmaf,warp",
     "vsr eval HR/ SR/ -m lpips --lpips alex.pth --alexnet alexnet-owt-7be5be79.pth",
 )
 
@@ -46,7 +47,8 @@ def _grid_options() -> list[click.Parameter]:
             multiple=True,
             type=_FILE,
             metavar="DIR",
-            help="Folder of originals, or with HR and LR_bicubic in it; may be repeated.",
+            help="Folder of originals, pictures or films, or with HR and LR_bicubic in it; or a "
+            "film. May be repeated.",
         ),
         Option(
             ["--scales"],
@@ -65,6 +67,19 @@ def _grid_options() -> list[click.Parameter]:
             help="Low resolution: files of LR_bicubic, or made as MATLAB does; auto: files where "
             "there are any.",
         ),
+        Option(
+            ["--frames"],
+            section=section,
+            type=click.IntRange(1),
+            metavar="N",
+            help="Only the first N frames of each film.",
+        ),
+    ]
+
+
+def _network_options() -> list[click.Parameter]:
+    section = "Networks"
+    return [
         Option(
             ["-d", "--device"],
             section=section,
@@ -184,6 +199,7 @@ def _output_options() -> list[click.Parameter]:
             about="Folders of pictures, pictures or films; names or times match.",
         ),
         *_grid_options(),
+        *_network_options(),
         *_measure_options(),
         *_output_options(),
     ],
@@ -294,6 +310,7 @@ def _grid(values: dict[str, Any]) -> "Grid":
         precision=values["precision"],
         tile=values["tile"],
         offline=values["offline"],
+        frames=values["frames"] or 0,
     )
 
 

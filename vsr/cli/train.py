@@ -27,14 +27,15 @@ if TYPE_CHECKING:
 
 _EXAMPLES = (
     "vsr train --list",
-    "vsr train bicubic-l1-small --data photos/ -o runs/first",
+    "vsr train bicubic-l1-small --data photos/ --validate set5/HR -o runs/first",
     "vsr train esrgan --data DIV2K/ --vgg vgg19.pth -o runs/esrgan --set stages[*].batch=8",
     "vsr train mine.toml -o runs/mine        # again: goes on where it was",
     "torchrun --nproc-per-node 4 -m vsr train mine.toml -o runs/mine",
 )
 _LINE_SECONDS = 5.0
 _BAR_SECONDS = 0.2
-_SHOWN = ("loss_", "psnr")
+_SHOWN = ("loss_", "psnr", "valid_psnr")
+_HIDDEN = "_before"
 
 
 def _parameters() -> list[click.Parameter]:
@@ -57,6 +58,14 @@ def _parameters() -> list[click.Parameter]:
             multiple=True,
             metavar="DIR",
             help="Pictures or videos to learn from, instead of the recipe's; may be repeated.",
+        ),
+        Option(
+            ["--validate"],
+            type=click.Path(path_type=Path),
+            multiple=True,
+            metavar="DIR",
+            help="Pictures to measure PSNR and SSIM on now and then, never learned from; the best "
+            "network is kept as STAGE-best.safetensors. May be repeated.",
         ),
         Option(
             ["--vgg"],
@@ -124,6 +133,8 @@ def command(ctx: click.Context, /, **values: Any) -> None:
         said = f"{result.steps} steps in {clock(result.seconds)}"
         skipped = f", {result.skipped} updates left out" if result.skipped else ""
         console.say(f"vsr: {result.checkpoint}: {said}{skipped}")
+        if result.best is not None:
+            console.say(f"vsr: {result.best}: the best in validation")
 
 
 def _list() -> None:
@@ -150,8 +161,9 @@ def _assignments(path: Path, values: Mapping[str, Any]) -> Sequence[str]:
     import json  # noqa: PLC0415 - a JSON string is a TOML string
 
     changes = []
-    if values["folders"]:
-        changes.append(f"data.folders={json.dumps([str(each) for each in values['folders']])}")
+    for name, key in (("folders", "data"), ("validate", "validation")):
+        if values[name]:
+            changes.append(f"{key}.folders={json.dumps([str(each) for each in values[name]])}")
     if values["vgg"] is not None:
         changes += _vgg_places(path, json.dumps(str(values["vgg"])))
     return [*changes, *values["assignments"]]
@@ -284,6 +296,8 @@ def facts(progress: "TrainProgress") -> list[str]:
     if progress.per_second > 0:
         left = (progress.steps - progress.step) / progress.per_second
         said.append(f"ETA {clock(left)}")
-    shown = {k: v for k, v in progress.facts.items() if k.startswith(_SHOWN)}
+    shown = {
+        k: v for k, v in progress.facts.items() if k.startswith(_SHOWN) and not k.endswith(_HIDDEN)
+    }
     said += [f"{name.removeprefix('loss_')} {value:.4g}" for name, value in shown.items()]
     return [*said, *([f"{progress.skipped} left out"] if progress.skipped else [])]

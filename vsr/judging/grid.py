@@ -1,14 +1,17 @@
 """Models over data sets, as the papers' tables are made.
 
-A data set is a folder with `HR` and perhaps `LR_bicubic/X2` beside it, or a plain folder of
-originals. Low resolution is the file of `LR_bicubic` where there is one (`babyx2.png`); otherwise
-it is made as MATLAB's `imresize` makes it: antialiased bicubic, one axis after the other, the 8-bit
-picture rounded after each. The original is cropped to a multiple of the scale, as many border
-pixels as the scale are left out, and gray pictures stay gray.
+A data set is a folder with `HR` and perhaps `LR_bicubic/X2` beside it, a plain folder of originals,
+or a single file. Originals are pictures or films (see `films`). Low resolution is the file of
+`LR_bicubic` where there is one (`babyx2.png`); otherwise it is made as MATLAB's `imresize` makes
+it: antialiased bicubic, one axis after the other, the 8-bit picture rounded after each. The
+original is cropped to a multiple of the scale, as many border pixels as the scale are left out, and
+gray pictures stay gray.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,8 +21,8 @@ from numpy.typing import NDArray
 
 from vsr.engine.loading import load_model
 from vsr.errors import SourceError, UsageError
-from vsr.io.folder import pictures_in
 from vsr.judging.evaluation import Evaluation, Report, Score
+from vsr.judging.films import Screening, lowered_film, members
 from vsr.judging.gallery import Entry, Gallery
 from vsr.judging.measures import Judge, JudgingOptions
 from vsr.judging.viewing import Pair, View, frame_of, read_view
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 type Samples = NDArray[np.uint8]
 """Gray of shape (H, W), or RGB of shape (H, W, 3)."""
+type _Place = tuple[int, int, int, int]
+"""Numbers of scale, set, film in it, and model: the order of the table."""
 type Lowering = Literal["auto", "files", "make"]
 
 
@@ -39,7 +44,7 @@ class Grid:
 
     Attributes:
         models: Names of the catalogue, kernels, or paths of checkpoints.
-        sets: Folders of data sets.
+        sets: Folders of data sets, or single files.
         scales: Whole factors.
         lowering: Where low resolution comes from; `auto` takes files where there are any.
         crop: Border pixels left out; None for as many as the scale.
@@ -47,6 +52,7 @@ class Grid:
         precision: Of networks.
         tile: Side of a tile in input pixels, 0 for whole pictures.
         offline: Never download a model.
+        frames: Frames taken of a film, from its beginning; 0 for all.
     """
 
     models: tuple[str, ...]
@@ -58,6 +64,7 @@ class Grid:
     precision: Literal["fp32", "fp16", "bf16", "auto"] = "fp32"
     tile: int = 0
     offline: bool = False
+    frames: int = 0
 
 
 def run_grid(
@@ -74,36 +81,36 @@ def run_grid(
         UsageError: No model has one of the scales, or a picture is too small.
         SourceError: A set cannot be read, or lacks the files that were asked for.
     """
-    scores: list[Score] = []
+    scores: list[tuple[_Place, Score]] = []
     notes: list[str] = []
+    found = [members(folder) for folder in grid.sets]
     for scale in grid.scales:
         crop = scale if grid.crop is None else grid.crop
         judge = Judge(replace(options, crop=crop))
-        pairs = {folder: _pictures(folder, scale, grid.lowering) for folder in grid.sets}
-        for model in grid.models:
+        for row, model in enumerate(grid.models):
             upscaler = _loaded(model, scale, grid)
             if upscaler is None:
                 notes.append(f"{model} has no network for x{scale}")
                 continue
-            for folder, pictures in pairs.items():
-                for score in _run(folder, pictures(), scale, model, upscaler, judge, gallery):
+            bench = _Bench(grid, scale, model, upscaler, judge, gallery, notes)
+            for column, (folder, (pictures, films)) in enumerate(
+                zip(grid.sets, found, strict=True)
+            ):
+                for part, score in bench.scores(folder, pictures, films):
                     report(f"{model} {score.group}: {score.item}")
-                    scores.append(score)
+                    scores.append(((grid.scales.index(scale), column, part, row), score))
     if not scores:
         msg = f"nothing to evaluate: {notes[0] if notes else 'no models, sets or scales'}"
         raise UsageError(msg)
-    kept = sorted(scores, key=lambda score: _order(score, grid))
-    return Evaluation(measures=options.measures, scores=tuple(kept), notes=tuple(notes))
+    scores.sort(key=itemgetter(0))
+    kept = tuple(score for _, score in scores)
+    return Evaluation(measures=options.measures, scores=kept, notes=tuple(dict.fromkeys(notes)))
 
 
-def _order(score: Score, grid: Grid) -> tuple[int, int]:
-    groups = [group_of(folder, scale) for scale in grid.scales for folder in grid.sets]
-    return groups.index(score.group), grid.models.index(score.label)
-
-
-def group_of(folder: Path, scale: int) -> str:
-    """The name of a set at a scale."""
-    return f"{folder.absolute().name} x{scale}"
+def group_of(folder: Path, scale: int, film: Path | None = None) -> str:
+    """The name of a set, or of a film in it, at a scale."""
+    inner = f"/{film.name}" if film is not None and film != folder else ""
+    return f"{folder.absolute().name}{inner} x{scale}"
 
 
 def _loaded(model: str, scale: int, grid: Grid) -> "OnPictures | None":
@@ -118,60 +125,85 @@ def _loaded(model: str, scale: int, grid: Grid) -> "OnPictures | None":
     return upscaler if upscaler.spec.scale == scale else None
 
 
-def _run(
-    folder: Path,
-    pictures: Iterator[tuple[str, Samples, Samples]],
-    scale: int,
-    model: str,
-    upscaler: "OnPictures",
-    judge: Judge,
-    gallery: Gallery | None,
-) -> Iterator[Score]:
-    group = group_of(folder, scale)
-    for place, (name, low, high) in enumerate(pictures):
-        made = enlarged(upscaler, low)
-        pair = Pair(View(frame_of(high)), View(frame_of(made)), f"{model} on {name}")
-        values = judge.still(pair)
-        if gallery is not None:
-            title = f"{group}: {name}"
-            gallery.offer(group, place, model, Entry(title=title, pair=pair, values=values))
-        yield Score(group=group, item=name, label=model, values=values)
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """A model at a scale, and who judges it."""
+
+    grid: Grid
+    scale: int
+    model: str
+    upscaler: "OnPictures"
+    judge: Judge
+    gallery: Gallery | None
+    notes: list[str]
+
+    def scores(
+        self, folder: Path, pictures: Sequence[Path], films: Sequence[Path]
+    ) -> Iterator[tuple[int, Score]]:
+        """Runs the model on a set; with each score, the number of the film, 0 for pictures."""
+        if pictures:
+            yield from ((0, score) for score in self._pictures(folder, pictures))
+        for part, film in enumerate(films, 1):
+            yield from ((part, score) for score in self._film(folder, film))
+
+    def _pictures(self, folder: Path, originals: Sequence[Path]) -> Iterator[Score]:
+        group = group_of(folder, self.scale)
+        pictures = _pictures(folder, originals, self.scale, self.grid.lowering)
+        for place, (name, low, high) in enumerate(pictures):
+            made = enlarged(self.upscaler, low)
+            pair = Pair(View(frame_of(high)), View(frame_of(made)), f"{self.model} on {name}")
+            values = self.judge.still(pair)
+            if self.gallery is not None:
+                entry = Entry(title=f"{group}: {name}", pair=pair, values=values)
+                self.gallery.offer(group, place, self.model, entry)
+            yield Score(group=group, item=name, label=self.model, values=values)
+
+    def _film(self, folder: Path, film: Path) -> Iterator[Score]:
+        low = None
+        if self.grid.lowering != "make":
+            low = lowered_film(folder, film, self.scale)
+        if low is None and self.grid.lowering == "files":
+            msg = f"{film.name} has no low resolution for x{self.scale}: --lr make computes it"
+            raise SourceError(msg)
+        group = group_of(folder, self.scale, film)
+        most = self.grid.frames
+        screening = Screening(film, low, self.scale, partial(lowered, scale=self.scale), most)
+        upscale = partial(enlarged, self.upscaler)
+        yield from screening.scores(group, self.model, upscale, self.judge, self.gallery)
+        if most:
+            self.notes.append(f"{film.name}: at most {most} frames, from the beginning")
+        elif note := screening.counts.note(film.name):
+            self.notes.append(note)
 
 
 def _pictures(
-    folder: Path, scale: int, lowering: Lowering
-) -> Callable[[], Iterator[tuple[str, Samples, Samples]]]:
-    """The name, low and high resolution of every picture of a set; read anew for each model."""
-    inner = folder / "HR"
-    originals = pictures_in(inner if inner.is_dir() else folder)
+    folder: Path, originals: Sequence[Path], scale: int, lowering: Lowering
+) -> Iterator[tuple[str, Samples, Samples]]:
+    """The name, low and high resolution of every picture of a set."""
     lows = folder / "LR_bicubic" / f"X{scale}"
     if lowering == "files" and not lows.is_dir():
         msg = f"{lows} does not exist: --lr make computes low resolution"
         raise SourceError(msg)
     filed = lowering != "make" and lows.is_dir()
-
-    def read() -> Iterator[tuple[str, Samples, Samples]]:
-        for path in originals:
-            view = read_view(path)
-            height, width = (side // scale for side in view.rgb.shape[:2])
-            if min(height, width) == 0:
-                msg = f"{path} is {view.size[0]}x{view.size[1]}, too small for x{scale}"
-                raise SourceError(msg)
-            low = _filed(lows, path, scale) if filed else view
-            gray = (view.gray or low.gray) and view.colorless and low.colorless
-            high, small = (v.rgb[..., 0] if gray else v.rgb for v in (view, low))
-            high = high[: height * scale, : width * scale]
-            if not filed:
-                small = lowered(high, scale)
-            elif small.shape[:2] != (height, width):
-                msg = (
-                    f"low resolution of {path.name} is {small.shape[1]}x{small.shape[0]}, expected "
-                    f"{width}x{height}: --lr make computes it"
-                )
-                raise SourceError(msg)
-            yield path.stem, small, high
-
-    return read
+    for path in originals:
+        view = read_view(path)
+        height, width = (side // scale for side in view.rgb.shape[:2])
+        if min(height, width) == 0:
+            msg = f"{path} is {view.size[0]}x{view.size[1]}, too small for x{scale}"
+            raise SourceError(msg)
+        low = _filed(lows, path, scale) if filed else view
+        gray = (view.gray or low.gray) and view.colorless and low.colorless
+        high, small = (v.rgb[..., 0] if gray else v.rgb for v in (view, low))
+        high = high[: height * scale, : width * scale]
+        if not filed:
+            small = lowered(high, scale)
+        elif small.shape[:2] != (height, width):
+            msg = (
+                f"low resolution of {path.name} is {small.shape[1]}x{small.shape[0]}, expected "
+                f"{width}x{height}: --lr make computes it"
+            )
+            raise SourceError(msg)
+        yield path.stem, small, high
 
 
 def _filed(lows: Path, original: Path, scale: int) -> View:

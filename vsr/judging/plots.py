@@ -32,29 +32,37 @@ class Plot:
         seconds: Of every point.
         series: Values by label, NaN where there is none.
         step: Frames a point stands for; it shows the worst of them.
+        group: Which film, where there are several.
     """
 
     name: str
     seconds: tuple[float, ...]
     series: dict[str, tuple[float, ...]]
     step: int = 1
+    group: str = ""
 
     @property
     def title(self) -> str:
         """For people."""
-        text = f"{heading(self.name)}  {MEASURES[self.name].about}"
+        film = f"{self.group}: " if self.group else ""
+        text = f"{film}{heading(self.name)}  {MEASURES[self.name].about}"
         return f"{text}; the worst of every {self.step} frames" if self.step > 1 else text
 
 
 def plots(found: Evaluation) -> list[Plot]:
-    """The plots of a film's evaluation; none for pictures and where nothing was measured."""
-    times = sorted({score.seconds for score in found.scores if score.seconds is not None})
+    """The plots of every film of an evaluation; none for pictures and what was not measured."""
+    return [plot for group in found.groups() for plot in _of_film(found, group)]
+
+
+def _of_film(found: Evaluation, group: str) -> list[Plot]:
+    scores = [score for score in found.scores if score.group == group]
+    times = sorted({score.seconds for score in scores if score.seconds is not None})
     step = max(1, math.ceil(len(times) / _MOST))
     made = []
     for name in found.measures:
         series = {}
         for label in found.labels():
-            values = {score.seconds: score.values[name] for score in found.of("", label)}
+            values = {score.seconds: score.values[name] for score in found.of(group, label)}
             whole = [values.get(time, math.nan) for time in times]
             series[label] = tuple(
                 _worst(whole[start : start + step], higher=MEASURES[name].higher)
@@ -62,7 +70,8 @@ def plots(found: Evaluation) -> list[Plot]:
             )
         if any(math.isfinite(value) for values in series.values() for value in values):
             seconds = tuple(float(time) for time in times[::step])
-            made.append(Plot(name=name, seconds=seconds, series=series, step=step))
+            plot = Plot(name=name, seconds=seconds, series=series, step=step, group=group)
+            made.append(plot)
     return made
 
 

@@ -2,21 +2,24 @@
 
 What it leaves in its folder:
 
-    STAGE.safetensors     the network of each stage, replaced as it gets better
+    STAGE.safetensors     the network of each stage, replaced as it goes on
+    STAGE-best.safetensors     the one that did best on the pictures of `[validation]`
     interpolated.safetensors   the mixture of the first and last one, where the recipe wants it
     state.pt              from which the run goes on when it is started again
-    log.jsonl             losses, rates, norms, PSNR of the samples
+    log.jsonl             losses, rates, norms; PSNR and more of the samples and in validation
     samples/STAGE-STEP.png
 """
 
 import copy
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -24,11 +27,14 @@ from vsr.checkpoints import blend, read_checkpoint
 from vsr.errors import CancelledError, SinkError, UsageError
 from vsr.train import feed, networks, records, state
 from vsr.train.criteria import check_criteria
+from vsr.train.measures import fidelity
+from vsr.train.onboard import open_onboard
 from vsr.train.peers import Peers
 from vsr.train.recipe import Recipe
 from vsr.train.stages import StageRun, seed_drawing
 from vsr.train.tasks._base import Batch
 from vsr.train.tasks.making import make_task
+from vsr.train.validation import Validation
 
 _HARMLESS = frozenset(
     {"workers", "log_every", "sample_every", "save_every", "samples", "tensorboard", "most_skipped"}
@@ -70,12 +76,14 @@ class TrainResult:
         steps: Done by this process.
         seconds: Taken by it.
         skipped: Updates that were left out in the last stage.
+        best: The network of the last stage that did best in validation; None without validation.
     """
 
     checkpoint: Path
     steps: int
     seconds: float
     skipped: int
+    best: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,12 +143,27 @@ class _Run:
         self.report, self.stopping = report, stopping
         self.plan = networks.plan(job.recipe)
         self.tables = [{**job.recipe.data, **stage.data} for stage in job.recipe.stages]
-        self.sets = [feed.open_dataset(t, job.recipe.scale, job.recipe.seed) for t in self.tables]
+        scale, seed = job.recipe.scale, job.recipe.seed
+        self.sets = _for_each(self.tables, lambda table: feed.open_dataset(table, scale, seed))
         for stage in job.recipe.stages:
             check_criteria(stage)
+        self.onboard = [open_onboard(table, scale) for table in self.tables]
+        self.validations = self._validations()
         self.kept = self._kept()
         self.began, self.stepping, self.taken = time.monotonic(), 0.0, 0
         self.facts: dict[str, float] = {}
+        self.best: float | None = None
+
+    def _validations(self) -> list[Validation | None]:
+        """The pictures to validate every stage on, where this process does it."""
+        settings = self.recipe.validation
+        if settings is None or not self.peers.first:
+            return [None for _ in self.tables]
+        multiple, spec = networks.multiple_of(self.plan), self.plan.spec
+        scale, seed = self.recipe.scale, self.recipe.seed
+        studio = spec is not None and spec.luma == "studio"
+        make = partial(Validation, settings, scale=scale, multiple=multiple, seed=seed)
+        return _for_each(self.tables, partial(make, studio=studio))
 
     def _kept(self) -> dict[str, Any] | None:
         """The state of an older run in the folder, if it is of this recipe."""
@@ -181,7 +204,11 @@ class _Run:
                 self.log.close()
         seconds = time.monotonic() - self.began
         return TrainResult(
-            checkpoint=self._last(), steps=self.taken, seconds=seconds, skipped=stage.skipped
+            checkpoint=self._last(),
+            steps=self.taken,
+            seconds=seconds,
+            skipped=stage.skipped,
+            best=self._best(stage) if self.recipe.validation is not None else None,
         )
 
     def _network(self, number: int) -> nn.Module:
@@ -192,25 +219,27 @@ class _Run:
     def _stage(self, number: int, network: nn.Module, kept: dict[str, Any] | None) -> StageRun:
         seed_drawing(self.recipe, number)
         task = make_task(self.recipe.stages[number], self.plan, network)
-        stage = StageRun(self.recipe, number, task, self.peers)
+        stage = StageRun(self.recipe, number, task, self.peers, self.onboard[number])
+        self.best = None
         if kept is not None:
             stage.load_state_dict(kept)
+            self.best = kept["best"]
         return stage
 
     def _trained(self, stage: StageRun) -> nn.Module:
         """Takes the steps of a stage that are left; its product, to go on with."""
         recipe, settings = self.recipe, stage.stage
         if not stage.done:
-            dataset = self.sets[stage.number]
-            shown = feed.first_samples(dataset, recipe.samples, self.peers.device)
+            shown = self._shown(stage)
+            if stage.step == 0:
+                self._look(stage, shown)
             for batch in self._batches(stage):
                 self.stepping = self.stepping or time.monotonic()
                 stage.advance(batch)
                 self.taken += 1
                 if stage.step % recipe.log_every == 0 or stage.done:
                     self._write_line(stage)
-                if recipe.sample_every and (stage.step % recipe.sample_every == 0 or stage.done):
-                    self._write_samples(stage, shown)
+                self._look(stage, shown)
                 if stage.step % recipe.save_every == 0 or stage.done:
                     self._save(stage)
                 self._tell(stage)
@@ -224,6 +253,21 @@ class _Run:
                     raise CancelledError(msg)
         network = copy.deepcopy(stage.average.module)
         return network.requires_grad_(requires_grad=True)
+
+    def _shown(self, stage: StageRun) -> Batch:
+        """The same few samples every time."""
+        shown = feed.first_samples(self.sets[stage.number], self.recipe.samples, self.peers.device)
+        if stage.onboard is None:
+            return shown
+        return stage.onboard.shown(shown, np.random.default_rng(self.recipe.seed))
+
+    def _look(self, stage: StageRun, shown: Batch) -> None:
+        """Writes samples and validates, where it is time."""
+        every, settings = self.recipe.sample_every, self.recipe.validation
+        if every and (stage.step % every == 0 or stage.done):
+            self._write_samples(stage, shown)
+        if settings is not None and (stage.step % settings.every == 0 or stage.done):
+            self._validate(stage)
 
     def _batches(self, stage: StageRun) -> Iterator[Batch]:
         return feed.feed(
@@ -248,24 +292,54 @@ class _Run:
         if self.log is None:
             return
         columns = stage.samples(shown)
-        found = records.fidelity(columns)
+        found = fidelity(columns, damage=self._damages(stage))
         self.facts |= found
         self.log.write(stage.number, stage.step, {"name": stage.stage.name, **found})
         name = f"{stage.stage.name}-{stage.step:07}.png"
         records.write_samples(self.job.folder / "samples" / name, columns)
 
+    def _validate(self, stage: StageRun) -> None:
+        """Measures the average of the weights, and keeps it if it is the best so far."""
+        validation = self.validations[stage.number]
+        if self.log is None or validation is None:
+            return
+        damage = self._damages(stage)
+        found = validation.measure(stage.samples, self.peers.device, damage=damage)
+        self.facts |= found
+        self.log.write(stage.number, stage.step, {"name": stage.stage.name, **found})
+        value = validation.better(found, self.best)
+        if value is not None:
+            self.best = value
+            facts = self._header(stage) | {name: f"{value:.6g}" for name, value in found.items()}
+            networks.save(self._best(stage), stage.product(), self.plan, facts)
+
+    def _damages(self, stage: StageRun) -> bool:
+        """Whether samples show what clean pictures become, and what they should have become."""
+        return self.plan.spec is None and not self.tables[stage.number].get("unpaired")
+
+    def _best(self, stage: StageRun) -> Path:
+        return self.job.folder / f"{stage.stage.name}-best.safetensors"
+
+    def _header(self, stage: StageRun) -> dict[str, str]:
+        facts = networks.header(self.recipe, self.job.table, self.sets[-1].fingerprint())
+        return facts | {"stage": stage.stage.name, "step": str(stage.step)}
+
     def _save(self, stage: StageRun) -> None:
         """Writes the checkpoint, then the state: what is killed between them loses nothing."""
         whole = stage.state_dict()
         if whole is not None:
-            facts = networks.header(self.recipe, self.job.table, self.sets[-1].fingerprint())
-            facts |= {"stage": stage.stage.name, "step": str(stage.step)}
+            facts = self._header(stage)
             path = self.job.folder / f"{stage.stage.name}.safetensors"
             networks.save(path, stage.product(), self.plan, facts)
             if stage.done and stage.number == len(self.recipe.stages) - 1:
                 self._interpolate(facts)
             state.write_state(
-                self.job.folder, {**whole, "recipe": json.dumps(self.job.table, default=str)}
+                self.job.folder,
+                {
+                    **whole,
+                    "best": self.best,
+                    "recipe": json.dumps(self.job.table, default=str),
+                },
             )
         self.peers.wait()
 
@@ -296,6 +370,15 @@ class _Run:
                 skipped=stage.skipped,
             )
             self.report(progress)
+
+
+def _for_each[T](
+    tables: Sequence[Mapping[str, Any]], make: Callable[[Mapping[str, Any]], T]
+) -> list[T]:
+    """What is made of every table; equal tables share it, for the reading behind it takes long."""
+    keys = [json.dumps(table, sort_keys=True, default=str) for table in tables]
+    made = {key: make(table) for key, table in dict(zip(keys, tables, strict=True)).items()}
+    return [made[key] for key in keys]
 
 
 def difference(old: Any, new: Any, where: str = "") -> str | None:

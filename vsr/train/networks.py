@@ -17,6 +17,8 @@ from vsr.train.strict import structure
 from vsr.train.translators.translator import FAMILIES, HEADER
 
 _RESTORING = ("restore", "contrast")
+_TRANSLATED = 64
+"""Translators halve pictures up to six times, and noise may come in patches that large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,11 @@ def plan(recipe: Recipe) -> Plan:
         )
         raise UsageError(msg)
     return Plan(settings, arch.id, config, spec)
+
+
+def multiple_of(made: Plan) -> int:
+    """What sides of pictures to validate on are multiples of, in pixels of low resolution."""
+    return made.spec.multiple_of if made.spec is not None else _TRANSLATED
 
 
 def adopt(module: nn.Module, path: Path) -> None:

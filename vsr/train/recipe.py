@@ -34,6 +34,7 @@ from vsr.train.settings import (
     LossSettings,
     OptimiserSettings,
     ScheduleSettings,
+    ValidationSettings,
 )
 from vsr.train.strict import Within, override, structure
 
@@ -131,6 +132,8 @@ class Recipe:
         network: What is trained.
         data: What it is trained on, `vsr.train.data.DataSettings` as a table.
         stages: One after another.
+        validation: Pictures to measure on now and then; the network that does best on them is
+            kept as `STAGE-best.safetensors`. None for none.
         interpolate: Share of the last stage's network in a mixture with the first one's, made at
             the end (ESRGAN, section 3.4); None for none.
         save_every: Steps between states that a run can go on from.
@@ -150,6 +153,7 @@ class Recipe:
     network: NetworkSettings
     data: Table
     stages: tuple[Stage, ...]
+    validation: ValidationSettings | None = None
     interpolate: Annotated[float, Within(0, 1)] | None = None
     save_every: Annotated[int, Within(1)] = 5000
     log_every: Annotated[int, Within(1)] = 100
@@ -189,7 +193,8 @@ def read_recipe(path: Path, assignments: Sequence[str] = ()) -> tuple[Recipe, di
     except FileNotFoundError as error:
         msg = f"there is no recipe {path}: see `vsr train --list` for those that ship"
         raise SourceNotFoundError(msg) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    # besides what is no TOML: a number of thousands of digits, brackets a thousand deep
+    except (ValueError, RecursionError, OSError) as error:
         msg = f"the recipe {path} cannot be read as TOML: {error}"
         raise UsageError(msg) from error
     override(table, assignments)

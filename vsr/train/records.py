@@ -130,12 +130,3 @@ def png(pixels: "np.ndarray[Any, np.dtype[np.uint8]]") -> bytes:
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows.tobytes(), 6))
     return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")
-
-
-def fidelity(columns: Sequence[Tensor]) -> dict[str, float]:
-    """PSNR in dB of every column but the last against the last, over all samples."""
-    target = columns[-1]
-    errors = [float(((column - target) ** 2).mean()) for column in columns[:-1]]
-    names = ("psnr_before", "psnr")[-len(errors) :]
-    values = [-10 * float(np.log10(max(error, 1e-10))) for error in errors]
-    return dict(zip(names, values, strict=True))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from vsr.errors import UsageError
 from vsr.train.strict import Within
@@ -215,3 +215,43 @@ class ContrastSettings:
     queue: Count = 8192
     momentum: Share = 0.999
     temperature: Annotated[float, Within(1e-6)] = 0.07
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationSettings:
+    """Pictures that are measured now and then, and never learned from.
+
+    Attributes:
+        folders: Pictures and videos of high resolution.
+        lows: Their low-resolution counterparts, as in the data's `lows`; None if those are made.
+        degradation: By what; None for the stage's own degradation, drawn alike every time.
+        degradation_settings: Its settings by name; only where `degradation` is given.
+        every: Steps between measurements; there is one before the first step and after the last.
+        most: Pictures at most; the first ones of the folders.
+        side: Pixels of the middle of a picture that are taken, at most; 0 for all of it.
+        best: What decides which network is the best one: `psnr` and `ssim` on luma as papers
+            measure them, or `features`, a distance that needs no weights, for adversarial stages.
+
+    Raises:
+        UsageError: Nothing to read, or settings that contradict each other.
+    """
+
+    folders: tuple[Path, ...]
+    lows: Path | None = None
+    degradation: str | None = None
+    degradation_settings: Mapping[str, Any] = field(default_factory=dict)
+    every: Count = 5000
+    most: Count = 100
+    side: Annotated[int, Within(0)] = 512
+    best: Literal["psnr", "ssim", "features"] = "psnr"
+
+    def __post_init__(self) -> None:
+        if not self.folders:
+            msg = "folders is empty: at least one folder of pictures to validate on is expected"
+            raise UsageError(msg)
+        if self.degradation_settings and self.degradation is None:
+            msg = "degradation_settings are given without degradation: name the degradation too"
+            raise UsageError(msg)
+        if self.degradation == "none" or (self.lows and self.degradation):
+            msg = f"degradation is {self.degradation!r}: leave it, or give lows, or name another"
+            raise UsageError(msg)

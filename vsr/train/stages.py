@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vsr.errors import UsageError
 from vsr.train.average import Average
+from vsr.train.onboard import Onboard
 from vsr.train.peers import Peers
 from vsr.train.recipe import Recipe
 from vsr.train.state import seed_step
@@ -16,6 +18,8 @@ from vsr.train.updates import Buffers, Updater
 
 _BEFORE = (1 << 31) - 1
 """Number of the step in which a stage's networks are drawn."""
+_SHOWING = _BEFORE - 1
+"""Number of the step of samples, which are drawn alike every time."""
 
 
 def seed_drawing(recipe: Recipe, stage: int) -> None:
@@ -31,13 +35,22 @@ class StageRun:
         number: Of the stage, from 0.
         task: Of the stage, with all networks on their device and alike in all processes.
         peers: Who share the work.
+        onboard: Degrades on the device; None if workers do.
 
     Attributes:
         step: Steps that are done.
     """
 
-    def __init__(self, recipe: Recipe, number: int, task: Task, peers: Peers) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        number: int,
+        task: Task,
+        peers: Peers,
+        onboard: Onboard | None = None,
+    ) -> None:
         self.recipe, self.number, self.task, self.peers = recipe, number, task, peers
+        self.onboard = onboard
         self.stage = recipe.stages[number]
         self.step = 0
         for network in task.networks.values():
@@ -74,6 +87,9 @@ class StageRun:
         Raises:
             NonFiniteError: Too many updates in a row had gradients that were not finite.
         """
+        if self.onboard is not None:
+            place = [self.recipe.seed, self.number, self.peers.rank, self.step]
+            batch = self.onboard(batch, np.random.default_rng(place))
         seed_step(self.recipe.seed, self.number, self.step, self.peers.rank)
         for player in self.task.players:
             if (self.step + 1) % player.every:
@@ -117,7 +133,8 @@ class StageRun:
 
     @torch.no_grad()
     def samples(self, batch: Batch) -> list[Tensor]:
-        """Columns of a picture of samples, without a trace in the networks."""
+        """Columns of a picture of samples, without a trace in the networks; chance is the same."""
+        seed_step(self.recipe.seed, self.number, _SHOWING, self.peers.rank)
         module: nn.Module = self.average.module
         training = module.training
         module.eval()
@@ -127,7 +144,8 @@ class StageRun:
 
     def state_dict(self) -> dict[str, Any] | None:
         """All that the next step depends on; None in all processes but the first."""
-        tasks = self.peers.gather(self.task.state_dict())
+        queue = self.onboard.state_dict() if self.onboard is not None else {}
+        tasks = self.peers.gather({"task": self.task.state_dict(), "queue": queue})
         if not self.peers.first:
             return None
         return {
@@ -157,5 +175,8 @@ class StageRun:
         self.average.module.load_state_dict(state["average"])
         for name, updater in self.updaters.items():
             updater.load_state_dict(state["updaters"][name])
-        self.task.load_state_dict(tasks[self.peers.rank])
+        mine = tasks[self.peers.rank]
+        self.task.load_state_dict(mine["task"])
+        if self.onboard is not None:
+            self.onboard.load_state_dict(mine["queue"], self.peers.device)
         self.step = state["step"]

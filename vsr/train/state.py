@@ -16,7 +16,7 @@ from vsr.errors import CheckpointError
 from vsr.io.atomic import PartialFile, sink_error
 
 NAME = "state.pt"
-_VERSION = 1
+_VERSION = 2
 
 
 def write_state(folder: Path, state: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from vsr.errors import UsageError
 
+_MOST_BITS = 64
 _STEP = re.compile(r"([A-Za-z0-9_-]+)|\[(\d+|\*)\]")
 
 
@@ -127,11 +128,14 @@ def _assign(node: Any, steps: Sequence[str | int], value: Any, path: str) -> Non
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # also a number of thousands of digits
         return text
 
 
 def _converted(value: Any, hint: Any, where: str) -> Any:
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:  # no float, perhaps no text
+        msg = f"{where} is a number of {value.bit_length()} bits: at most {_MOST_BITS} are read"
+        raise UsageError(msg)
     hint = hint.__value__ if isinstance(hint, typing.TypeAliasType) else hint
     origin = get_origin(hint)
     if origin is Annotated:
@@ -233,7 +237,8 @@ def _nearest(key: str, known: Mapping[str, Any]) -> str:
 
 
 def _under(where: str, key: str) -> str:
-    return f"{where}.{key}" if where else key
+    shown = key if key.isprintable() else repr(key)  # a message is one line
+    return f"{where}.{shown}" if where else shown
 
 
 def _said(hint: Any) -> str:

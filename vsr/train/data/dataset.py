@@ -1,6 +1,7 @@
 """The data sets themselves: crops whose draws depend on seed, epoch and item alone."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -33,9 +34,14 @@ def open_data(settings: DataSettings, scale: int, seed: int) -> "Crops":
         UsageError: Settings that cannot be.
         SourceError: A folder cannot be read, nothing is left, or a pair does not fit.
     """
-    if settings.patch % scale:
-        msg = f"patch is {settings.patch}: a multiple of the scale {scale} is expected"
-        raise UsageError(msg)
+    for name in ("patch", "spare"):
+        if getattr(settings, name) % scale:
+            msg = (
+                f"{name} is {getattr(settings, name)}: a multiple of the scale {scale} is expected"
+            )
+            raise UsageError(msg)
+    if settings.degraded_on == "device":
+        settings = before_device(settings)
     highs = survey(settings.folders, settings, settings.patch)
     if settings.lows is None:
         return DegradedCrops(highs, settings, scale, seed)
@@ -43,6 +49,18 @@ def open_data(settings: DataSettings, scale: int, seed: int) -> "Crops":
     if settings.unpaired:
         return UnpairedCrops(highs, lows, settings, scale, seed)
     return PairedCrops(highs, lows, settings, scale, seed)
+
+
+def before_device(settings: DataSettings) -> DataSettings:
+    """The settings of what is read when the rest happens on the device: larger, clean crops."""
+    return replace(
+        settings,
+        patch=settings.patch + settings.spare,
+        spare=0,
+        degradation="none",
+        degradation_settings={},
+        degraded_on="workers",
+    )
 
 
 class Crops(Dataset[Sample]):
@@ -150,7 +168,7 @@ class PairedCrops(Crops):
         self, highs: Pictures, lows: Pictures, settings: DataSettings, scale: int, seed: int
     ) -> None:
         named = {unit.name: unit for unit in lows.units}
-        self._pairs = {unit: _partner(unit, named, scale) for unit in highs.units}
+        self._pairs = {unit: partner(unit, named, scale) for unit in highs.units}
         self._lows = lows
         super().__init__(highs, settings, scale, seed)
 
@@ -185,8 +203,17 @@ class UnpairedCrops(Crops):
         return Sample(low=turned(window.picture, *self._drawn_turn(random)), high=high)
 
 
-def _partner(unit: Unit, named: Mapping[str, Unit], scale: int) -> Unit:
-    """The low-resolution picture of a high-resolution one."""
+def partner(unit: Unit, named: Mapping[str, Unit], scale: int) -> Unit:
+    """The low-resolution picture of a high-resolution one.
+
+    Args:
+        unit: Of high resolution.
+        named: Those of low resolution by name.
+        scale: High-resolution pixels per low-resolution pixel.
+
+    Raises:
+        SourceError: There is none, or one of another size.
+    """
     stem, mark, number = unit.name.partition("#")
     for name in (unit.name, f"{stem}x{scale}{mark}{number}"):
         if name in named:

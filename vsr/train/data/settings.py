@@ -26,6 +26,10 @@ class DataSettings:
         degradation: One of `vsr.train.degrade`, or `none` where batches are degraded on the device;
             `low` is then empty.
         degradation_settings: Its settings by name; what is missing is as in the paper.
+        degraded_on: Where pictures are degraded: in the `workers`, each by itself, or a batch at a
+            time on the `device`, which `realesrgan` can, with its queue of pictures that wait.
+        spare: Pixels by which crops are larger when they are degraded on the device, so that what
+            is cut from them afterwards has no borders (Real-ESRGAN: 400 - 256 = 144).
         sizes: Factors to reduce a picture by before it is cut, all equally likely: a photograph is
             soft at its own size and crisp when reduced, and both occur in films.
         contrast: Standard deviation of luma, of 1, below which a crop is drawn again, at most eight
@@ -48,6 +52,8 @@ class DataSettings:
     shuffle: Annotated[float, Within(0, 1)] = 0.0
     degradation: str = "bicubic"
     degradation_settings: Mapping[str, Any] = field(default_factory=dict)
+    degraded_on: Literal["workers", "device"] = "workers"
+    spare: Annotated[int, Within(0, 4096)] = 0
     sizes: tuple[Annotated[float, Within(1, 16)], ...] = (1.0,)
     contrast: Annotated[float, Within(0, 0.5)] = 0.0
     crops: Annotated[int, Within(1)] = 1
@@ -61,6 +67,14 @@ class DataSettings:
             raise UsageError(msg)
         if self.unpaired and self.lows is None:
             msg = "unpaired data needs lows, a folder of low-resolution pictures, got none"
+            raise UsageError(msg)
+        onboard = self.degraded_on == "device"
+        if onboard and (self.degradation != "realesrgan" or self.lows is not None):
+            given = "lows" if self.lows is not None else f"degradation {self.degradation!r}"
+            msg = f"degraded_on is 'device' with {given}: 'realesrgan' alone is degraded there"
+            raise UsageError(msg)
+        if self.spare and not onboard:
+            msg = f"spare is {self.spare}: 0 is expected unless degraded_on is 'device'"
             raise UsageError(msg)
         if not self.sizes or (self.lows is not None and not self.unpaired and self.sizes != (1.0,)):
             msg = f"sizes is {self.sizes}: (1.0,) is expected where pairs come from two folders"

@@ -27,12 +27,15 @@ class ResnetConfig:
         features: Of the outermost level.
         blocks: Residual blocks, 9 for 256 pixels, 6 for 128.
         norm: What normalises the features.
+        residual: Whether the output is added to the picture instead of replacing it; small networks
+            then need not learn to copy. Not in the original.
     """
 
     channels: int = 3
     features: int = 64
     blocks: int = 9
     norm: Literal["batch", "instance"] = "instance"
+    residual: bool = False
 
 
 class Block(nn.Module):
@@ -62,6 +65,7 @@ class Resnet(nn.Module):
 
     def __init__(self, config: ResnetConfig) -> None:
         super().__init__()
+        self.residual = config.residual
         f, biased = config.features, config.norm == "instance"
         layers: list[nn.Module] = [
             nn.ReflectionPad2d(3),
@@ -79,8 +83,9 @@ class Resnet(nn.Module):
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) in [-1, 1] to the same."""
-        return cast("Tensor", self.model(x))
+        """Maps (N, C, H, W) in [-1, 1] to the same; a residual may lead a little beyond."""
+        made = cast("Tensor", self.model(x))
+        return x + made if self.residual else made
 
 
 def _norm(config: ResnetConfig, features: int) -> nn.Module:

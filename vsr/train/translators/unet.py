@@ -31,6 +31,8 @@ class UnetConfig:
         norm: What normalises the features.
         dropout: Whether half of the innermost features are left out in training, which is
             pix2pix's only source of chance.
+        residual: Whether the output is added to the picture instead of replacing it; small networks
+            then need not learn to copy. Not in the original.
     """
 
     channels: int = 3
@@ -38,6 +40,7 @@ class UnetConfig:
     depth: int = 8
     norm: Literal["batch", "instance"] = "batch"
     dropout: bool = True
+    residual: bool = False
 
 
 class Level(nn.Module):
@@ -77,12 +80,13 @@ class Unet(nn.Module):
 
     def __init__(self, config: UnetConfig) -> None:
         super().__init__()
-        self.multiple_of = 2**config.depth
+        self.multiple_of, self.residual = 2**config.depth, config.residual
         self.model = Level(config, 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) in [-1, 1] to the same."""
-        return cast("Tensor", self.model(x))
+        """Maps (N, C, H, W) in [-1, 1] to the same; a residual may lead a little beyond."""
+        made = cast("Tensor", self.model(x))
+        return x + made if self.residual else made
 
 
 def _width(config: UnetConfig, depth: int) -> int:
