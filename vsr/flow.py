@@ -80,6 +80,8 @@ def flow(
     try:
         for frame in results:
             given = time.perf_counter()
+            if begun and not written:  # what went before was decoded once more, and no work
+                began = given
             with spanned(trace, "encode"):
                 sink.write(frame)
             written += 1
