@@ -8,10 +8,12 @@ The house, from the street to the cellar:
     vsr.api          files, frames and tensors for Python programs (its names are here too)
     vsr.train        recipes, data, degradations, losses; vsr.judging: how good a result is
     vsr.piping       one pipe in, one pipe out; vsr.folders: many pictures
-    vsr.jobs         one file in, one file out
+    vsr.jobs         one file in, one file out; vsr.outputs: where to, and who judges it
+    vsr.resuming     what makes an interrupted job the same job; vsr.manifest: records of jobs
     vsr.planning     what a job is, and what is decided before its first frame
     vsr.flow         source, device and sink side by side
-    vsr.io           frames in and out of files, streams copied beside them (PyAV, no torch)
+    vsr.io           frames in and out of files, streams copied beside them (PyAV, no torch);
+                     vsr.io.journal: the segments of a long job
     vsr.engine       frames to upscaled frames on a device (torch, no PyAV)
     vsr.models       one readable file per architecture, and the catalogue of checkpoints
     vsr.checkpoints  safe reading, download and interpolation of weights
