@@ -132,6 +132,23 @@ def _check_contiguous(extents: Iterable[tuple[int, int]], size: int) -> None:
         raise CheckpointError(msg)
 
 
+def whole(file: BinaryIO) -> bytes:
+    """Reads a file from its start to its end, into no more memory than it has bytes.
+
+    Args:
+        file: A regular file; is left at its end.
+
+    Raises:
+        CheckpointError: It is larger than `MOST_BYTES`.
+    """
+    size = file.seek(0, 2)
+    if size > MOST_BYTES:
+        msg = f"has {size} bytes, at most {MOST_BYTES} are read"
+        raise CheckpointError(msg)
+    file.seek(0)
+    return file.read(size)
+
+
 def check_zip(file: BinaryIO, size: int) -> None:
     """Validates the archive structure of a `.pth` file as `torch.save` writes it.
 

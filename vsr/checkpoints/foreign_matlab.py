@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vsr.checkpoints.containers import MOST_BYTES, shortened
+from vsr.checkpoints.containers import shortened, whole
 from vsr.errors import CheckpointError
 
 _HEADER = 128
@@ -23,6 +23,7 @@ _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f
 _FLOATING_CLASSES = {6, 7}
 _COMPLEX = 0x800
 _MOST_GROWTH = 32
+_MOST_DIMENSIONS = 8
 
 type Order = Literal["<", ">"]
 
@@ -45,7 +46,7 @@ def read_matlab(file: BinaryIO) -> dict[str, NDArray[Any]]:
     Raises:
         CheckpointError: The file is cut or damaged, or of version 7.3.
     """
-    data = file.read(MOST_BYTES)
+    data = whole(file)
     if data.startswith(b"MATLAB 7.3"):
         msg = "is a MATLAB 7.3 file, which is HDF5: save it with `save -v7`"
         raise CheckpointError(msg)
@@ -54,18 +55,29 @@ def read_matlab(file: BinaryIO) -> dict[str, NDArray[Any]]:
     if len(data) < _HEADER or order is None:
         raise _damaged()
     arrays: dict[str, NDArray[Any]] = {}
+    room = left = _MOST_GROWTH * len(data)
     for element in _elements(data[_HEADER:], order):
         inner = [element]
         if element.kind == _COMPRESSED:
-            inner = list(_elements(_inflated(element.content, len(data)), order))
+            unpacked = _inflated(element.content, room, len(data))
+            room -= len(unpacked)
+            inner = list(_elements(unpacked, order))
         for matrix in inner:
             if matrix.kind == _MATRIX:
-                arrays |= _array(matrix.content, order)
+                found = _array(matrix.content, order)
+                left -= sum(array.nbytes for array in found.values())
+                if left < 0:  # bytes that become numbers of eight bytes each
+                    raise _too_large(len(data))
+                arrays |= found
     return arrays
 
 
 def _damaged() -> CheckpointError:
     return CheckpointError("is a cut or damaged MATLAB file: download it again")
+
+
+def _too_large(size: int) -> CheckpointError:
+    return CheckpointError(f"unpacks to more than {_MOST_GROWTH} times its {size} bytes: refused")
 
 
 def _elements(data: bytes, order: Order) -> Iterator[_Element]:
@@ -85,15 +97,15 @@ def _elements(data: bytes, order: Order) -> Iterator[_Element]:
         position += step
 
 
-def _inflated(data: bytes, size: int) -> bytes:
+def _inflated(data: bytes, room: int, size: int) -> bytes:
+    """What is packed, if it takes no more bytes than there is room left; size is the file's."""
     machine = zlib.decompressobj()
     try:
-        result = machine.decompress(data, _MOST_GROWTH * size)
+        result = machine.decompress(data, room + 1)
     except zlib.error as error:
         raise _damaged() from error
-    if machine.unconsumed_tail:
-        msg = f"unpacks to more than {_MOST_GROWTH} times its {size} bytes: refused"
-        raise CheckpointError(msg)
+    if len(result) > room:
+        raise _too_large(size)
     return result
 
 
@@ -105,7 +117,10 @@ def _array(data: bytes, order: Order) -> dict[str, NDArray[Any]]:
     flags = int(np.frombuffer(parts[0].content, f"{order}u4")[0])
     if flags & 0xFF not in _FLOATING_CLASSES or flags & _COMPLEX:
         return {}
-    shape = tuple(int(n) for n in np.frombuffer(parts[1].content, f"{order}i4"))
+    sides = parts[1].content
+    if len(sides) % 4 or not 2 <= len(sides) // 4 <= _MOST_DIMENSIONS:
+        raise _damaged()
+    shape = tuple(int(n) for n in np.frombuffer(sides, f"{order}i4"))
     name = parts[2].content.decode("latin-1")
     kind = _NUMBERS.get(parts[3].kind)  # whole numbers are stored in fewer bytes
     values = parts[3].content

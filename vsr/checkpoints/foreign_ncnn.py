@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vsr.checkpoints.containers import MOST_BYTES, shortened
+from vsr.checkpoints.containers import shortened, whole
 from vsr.errors import CheckpointError
 
 PARAM_START = b"7767517"
@@ -114,7 +114,7 @@ def read_ncnn(param: BinaryIO, weights: BinaryIO) -> tuple[Arrays, str, dict[str
     """
     layers = _layers(param.read(_MOST_TEXT + 1))
     recognised = _recognised(layers)  # before its numbers are touched
-    arrays = _Numbers(weights.read(MOST_BYTES)).of(layers)
+    arrays = _Numbers(whole(weights)).of(layers)
     convolutions = [a for layer, a in zip(layers, arrays, strict=True) if _is_conv(layer)]
     slopes = [a for layer, a in zip(layers, arrays, strict=True) if layer.kind == "PReLU"]
     return recognised(convolutions, slopes)

@@ -13,12 +13,15 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vsr.checkpoints.containers import MOST_BYTES, shortened
+from vsr.checkpoints.containers import shortened, whole
 from vsr.errors import CheckpointError
 
 _FLOAT = 1
 _MOST_NODES = 1 << 14
 _LONGEST_VARINT = 10
+_MOST_DIMENSIONS = 8
+_MOST_GROWTH = 8
+"""How much larger than the file its constants may be: few of them are one value for all."""
 
 type Field = int | bytes
 
@@ -62,21 +65,24 @@ def read_graph(file: BinaryIO) -> Graph:
     """
     constants: dict[str, NDArray[np.float32]] = {}
     operations: list[str] = []
-    for number, node in _fields(file.read(MOST_BYTES)):
+    data = whole(file)
+    room = _MOST_GROWTH * len(data)
+    for number, node in _fields(data):
         if number != 1 or not isinstance(node, bytes):
             continue
         if len(operations) == _MOST_NODES:
             msg = f"is a TensorFlow graph of more than {_MOST_NODES} nodes: too large to read"
             raise CheckpointError(msg)
-        name, operation, value = _node(node)
+        name, operation, value = _node(node, room)
         operations.append(operation)
+        room -= 0 if value is None else value.nbytes
         if operation == "Const" and value is not None:
             constants[name] = value
     return Graph(constants, tuple(operations))
 
 
-def _node(data: bytes) -> tuple[str, str, NDArray[np.float32] | None]:
-    """Name, kind and, of a constant, its value."""
+def _node(data: bytes, room: int) -> tuple[str, str, NDArray[np.float32] | None]:
+    """Name, kind and, of a constant, its value, if that takes no more than so many bytes."""
     name = operation = ""
     value = None
     for number, field in _fields(data):
@@ -91,11 +97,11 @@ def _node(data: bytes) -> tuple[str, str, NDArray[np.float32] | None]:
             attribute = entry.get(2)
             if entry.get(1) == b"value" and isinstance(attribute, bytes):
                 tensor = dict(_fields(attribute)).get(8)
-                value = _tensor(tensor, name) if isinstance(tensor, bytes) else None
+                value = _tensor(tensor, name, room) if isinstance(tensor, bytes) else None
     return name, operation, value
 
 
-def _tensor(data: bytes, name: str) -> NDArray[np.float32] | None:
+def _tensor(data: bytes, name: str, room: int) -> NDArray[np.float32] | None:
     """A TensorProto of floats; None for one of integers, such as the order of a transposition."""
     shape: tuple[int, ...] = ()
     content, kind = b"", 0
@@ -108,8 +114,14 @@ def _tensor(data: bytes, name: str) -> NDArray[np.float32] | None:
             content += field
     if kind != _FLOAT:
         return None
+    if len(shape) > _MOST_DIMENSIONS:
+        msg = f"has {shortened(name)} with {len(shape)} dimensions, at most {_MOST_DIMENSIONS}"
+        raise CheckpointError(msg)
     count = math.prod(shape)
-    if len(content) == 4 < 4 * count <= 4 * MOST_BYTES // 1024:  # one value stands for all
+    if 4 * count > room:
+        msg = f"has constants of more than {_MOST_GROWTH} times its own bytes: refused"
+        raise CheckpointError(msg)
+    if len(content) == 4 < 4 * count:  # one value stands for all
         return np.full(shape, np.frombuffer(content, "<f4")[0], np.float32)
     if len(content) != 4 * count:
         msg = f"has {len(content)} bytes in {shortened(name)}, whose shape needs {4 * count}"

@@ -1,10 +1,10 @@
 """Reads the tensors of a checkpoint without ever running code from it.
 
-The file's structure is checked first (`containers`), then `.safetensors` is sliced and `.pth` goes
-through `torch.load(weights_only=True)`, whose restricted unpickler knows tensors and containers and
-nothing else. NumPy archives, TensorFlow graphs, MATLAB files and networks of ncnn have readers of
-their own (`foreign`). What comes out must be dense plain tensors. There is no other way in: no
-TorchScript, no full pickle.
+The file's structure is checked first (`containers`, `pickles`), then `.safetensors` is sliced and
+`.pth` goes through `torch.load(weights_only=True)`, whose restricted unpickler knows tensors and
+containers and nothing else. NumPy archives, TensorFlow graphs, MATLAB files and networks of ncnn
+have readers of their own (`foreign`). What comes out must be dense plain tensors. There is no other
+way in: no TorchScript, no full pickle.
 """
 
 import os
@@ -28,6 +28,7 @@ from vsr.checkpoints.containers import (
     shortened,
 )
 from vsr.checkpoints.foreign import foreign_kind, read_foreign
+from vsr.checkpoints.pickles import check_bare, check_zipped
 from vsr.errors import CheckpointError
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "generator")
@@ -99,7 +100,10 @@ def _read(file: BinaryIO, path: Path) -> Checkpoint:
         return Checkpoint(_checked(_sliced(file.read()), size), metadata)
     if kind == "zip":
         check_zip(file, size)
-        file.seek(0)
+        check_zipped(file)
+    else:
+        check_bare(file)
+    file.seek(0)
     return Checkpoint(_checked(_unwrapped(_unpickled(file)), size), {})
 
 

@@ -190,7 +190,7 @@ def _from_jpeg(data: Buffer) -> PictureTags:
                 tags = replace(tags, density=(x * per, y * per))
         elif marker == 0xE1 and contents.startswith(_EXIF_HEAD):
             tags = replace(tags, exif=contents[len(_EXIF_HEAD) :])
-        elif marker == 0xE2 and contents.startswith(_ICC_HEAD):
+        elif marker == 0xE2 and contents.startswith(_ICC_HEAD) and length >= len(_ICC_HEAD) + 2:
             profile[contents[len(_ICC_HEAD)]] = contents[len(_ICC_HEAD) + 2 :]
     icc = b"".join(profile[k] for k in sorted(profile))
     return replace(tags, icc=icc or None)

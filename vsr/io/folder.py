@@ -15,7 +15,8 @@ _SUFFIXES: Final = """
 """
 READABLE: Final = frozenset(_SUFFIXES.split())
 """Suffixes of still pictures that are looked for in a folder; content decides when reading."""
-_NUMBER: Final = re.compile(r"%(0?)(\d*)d")
+_NUMBER: Final = re.compile(r"%(0?)([0-9]{0,3})d")
+"""A place for a number; no name is as wide as four digits say."""
 
 
 def is_picture(path: Path) -> bool:
@@ -30,7 +31,8 @@ def natural_key(path: Path) -> tuple[tuple[tuple[int, int, str], ...], ...]:
 
 def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
     parts = re.split(r"([0-9]+)", name.casefold())
-    keyed = [(1, int(p), "") if p.isdigit() else (0, 0, p) for p in parts if p]
+    # every second part is digits; what else `isdigit` takes, such as ², is no number
+    keyed = [(1, int(p), "") if k % 2 else (0, 0, p) for k, p in enumerate(parts) if p]
     return (*keyed, (-1, 0, name))
 
 

@@ -36,6 +36,8 @@ UNTIMED: Final = -(1 << 63)
 _DIGEST: Final = 8
 _ATTEMPTS: Final = 100
 """Times that reading goes on after an error of the container."""
+_MAX_PIXELS: Final = 1 << 27
+"""Larger pictures are not decoded."""
 _SEEKABLE: Final = frozenset({"matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"})
 """Formats where a frame found by seeking has the time it has when all is read."""
 
@@ -255,14 +257,24 @@ class FrameReader:
     def __init__(self, path: str | Path, index: int, *, allow_url: bool = False) -> None:
         self.errors = self.corrupt = self.interlaced = 0
         self._container: InputContainer = open_input(path, allow_url=allow_url)
-        self._stream = self._container.streams[index]
-        if not isinstance(self._stream, VideoStream):
+        streams = self._container.streams
+        found = streams[index] if index < len(streams) else None
+        # PyAV gives a stream without decoder no context, whatever its types say.
+        context = cast(CodecContext | None, found.codec_context) if found is not None else None
+        if not isinstance(found, VideoStream) or context is None:
             self._container.close()
             msg = f"stream {index} of {path} is no video that can be decoded"
             raise SourceError(msg)
-        self._video = self._stream
-        self._context = self._video.codec_context
+        self._video = found
+        self._context = found.codec_context
+        self._context.options = {"max_pixels": str(_MAX_PIXELS)}
         self._context.thread_type = av.codec.context.ThreadType.AUTO
+        try:
+            self._context.open(strict=False)
+        except (av.error.FFmpegError, ValueError) as error:
+            self._container.close()
+            msg = f"stream {index} of {path} is refused by its decoder: its header is damaged"
+            raise SourceError(msg) from error
         self._tick = fraction(self._video.time_base) or Fraction(1, 1000)
 
     def close(self) -> None:

@@ -67,8 +67,19 @@ def tags_for(
     if exif is not None:
         turned = tiff.orientation(exif) >= 5
         density = (density[1], density[0]) if turned and density else density
-        exif = tiff.upright(exif, size)
+        exif = _upright(exif, size, warn)
     return PictureTags(icc=icc, exif=exif, density=density)
+
+
+def _upright(exif: bytes, size: tuple[int, int], warn: Callable[[str], None]) -> bytes | None:
+    """As `tiff.upright`; None for a payload that is damaged, or would be by the new values."""
+    try:
+        made = tiff.upright(exif, size)
+        tiff.read(made)
+    except ValueError as error:
+        warn(f"EXIF is damaged ({error}): it is dropped")
+        return None
+    return made
 
 
 def with_tags(data: bytes, tags: PictureTags, warn: Callable[[str], None]) -> bytes:

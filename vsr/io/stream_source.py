@@ -93,11 +93,20 @@ class StreamSource:
             self._context = decoder_for(
                 self.video, max_pixels=max_pixels, frame_threads=False, threads=2
             )
+            self._open_codec()
             self.time_base = fraction(self.video.time_base) or Fraction(1, 1000)
             self._describe()
         except BaseException:
             self.container.close()
             raise
+
+    def _open_codec(self) -> None:
+        name = self._context.name  # asking a context that failed to open for it crashes PyAV 19
+        try:
+            self._context.open(strict=False)
+        except (av.error.FFmpegError, ValueError) as error:
+            msg = f"{self._name}: the {name} decoder refuses this stream; its header is damaged"
+            raise UnsupportedSourceError(msg) from error
 
     def _describe(self) -> None:
         self._decoded = self._decode()

@@ -5,6 +5,7 @@ Entries are held in little-endian order, whatever the file's own. Layout: TIFF r
 """
 
 import struct
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -35,10 +36,13 @@ RATIONAL: Final = 5
 UNDEFINED: Final = 7
 _SAMPLE: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 1, 7: 1, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}
 """Bytes that belong together when the order is swapped, by type; a rational is two such."""
+_SWAPPED: Final = {2: "H", 4: "I", 8: "Q"}
+"""Array types of samples."""
 _PAIRS: Final = frozenset({RATIONAL, 10})
 _MOST_ENTRIES: Final = 4096
 _MOST_BYTES: Final = 64 << 20
 _DEPTH: Final = 4
+_LARGEST: Final = 0xFFFFFFFF
 _CM: Final = Fraction(254, 100)
 """Centimetres of an inch."""
 
@@ -83,8 +87,10 @@ def short(value: int) -> Entry:
 
 
 def rational(value: Fraction) -> Entry:
-    """An entry of one fraction, rounded to what 32 bits hold."""
-    value = value.limit_denominator(1_000_000)
+    """An entry of one fraction that is not negative, rounded to what 32 bits hold."""
+    value = min(value, Fraction(_LARGEST))
+    below = min(1_000_000, int(_LARGEST / value)) if value else 1
+    value = value.limit_denominator(below)
     return Entry(RATIONAL, struct.pack("<II", value.numerator, value.denominator))
 
 
@@ -95,6 +101,7 @@ class _Reader:
     data: Buffer
     order: str
     seen: set[int] = field(default_factory=set)
+    taken: list[int] = field(default_factory=list)
 
     def numbers(self, form: str, at: int) -> tuple[int, ...]:
         if at < 0 or at + struct.calcsize(form) > len(self.data):
@@ -127,6 +134,10 @@ class _Reader:
         self.seen.add(at)
         found: Directory = {}
         for tag, kind, length, where in self.entries(at):
+            self.taken.append(length)  # entries may all point to the same bytes
+            if sum(self.taken) > _MOST_BYTES:
+                msg = f"entries of more than {_MOST_BYTES} bytes"
+                raise ValueError(msg)
             data = self._little(bytes(self.data[where : where + length]), kind)
             entry = Entry(kind, data)
             if tag in _POINTERS and entry.number is not None:
@@ -138,7 +149,9 @@ class _Reader:
         sample = _SAMPLE[kind]
         if self.order == "<" or sample == 1:
             return data
-        return b"".join(data[k : k + sample][::-1] for k in range(0, len(data), sample))
+        values = array(_SWAPPED[sample], data)
+        values.byteswap()
+        return values.tobytes()
 
     def next_after(self, at: int) -> int:
         (count,) = self.numbers("H", at)
