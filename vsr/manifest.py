@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vsr.engine.stream import FrameUpscaler
 
 _FORMAT: Final = 1
+_NO_RECORD: Final = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _TAG: Final = "VSR_MANIFEST"
 _LIBRARIES: Final = ("vsr", "torch", "av", "numpy")
 
@@ -126,7 +127,7 @@ class Manifest:
         except FileNotFoundError as error:
             msg = f"{path} does not exist; `vsr upscale --manifest FILE.json` writes such a record"
             raise SourceNotFoundError(msg) from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except _NO_RECORD as error:
             msg = f"{path} is no record of this version of vsr: give a file that --manifest wrote"
             raise UsageError(msg) from error
 

@@ -106,7 +106,9 @@ def test_the_command_says_so_when_all_is_the_same(
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 99}', '{"format": 1, "job": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"format": 99}', '{"format": 1, "job": 3}', "[" * 9999]
+)
 def test_what_is_no_record_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(UsageError, match="no record"):

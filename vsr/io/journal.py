@@ -224,7 +224,7 @@ def read_journal(folder: Path) -> Journal | None:
             segments=tuple(Segment(**segment) for segment in told["segments"]),
             complete=told["complete"],
         )
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
