@@ -194,7 +194,7 @@ def job_result(
         damaged=damaged,
         peak_host_bytes=peak_memory(),
         precision=upscaler.settings.precision,
-        device=str(upscaler.device),
+        device=upscaler.where,
         reused=upscaler.reused,
         busy=flown.busy,
     )

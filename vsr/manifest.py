@@ -117,7 +117,7 @@ class Manifest:
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
             if told.pop("format") != _FORMAT:
-                raise ValueError  # noqa: TRY301 - one message for all reasons
+                raise ValueError
             job = from_plain(told.pop("job"))
             inputs = tuple(Content(**content) for content in told.pop("inputs"))
             output = told.pop("output")

@@ -48,7 +48,8 @@ class UpscaleJob:
         model: A name of the catalogue, or `auto`.
         model_path: A checkpoint file instead of a name.
         denoise: Strength from 0 to 1, for models with a denoising twin.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`, or several that share the frames, as
+            `cuda:0,cuda:1`.
         precision: Arithmetic of the network.
         tile: Side of a tile in input pixels; 0 for the whole picture, None for what fits.
         tile_pad: Overlap of tiles instead of the receptive field.

@@ -64,11 +64,9 @@ def facts_of(job: UpscaleJob, prepared: Prepared, model: "Model") -> dict[str, s
     Raises:
         SourceError: The source cannot be read.
     """
-    from vsr.engine.devices import devices, resolve_device  # noqa: PLC0415 - torch is slow
+    from vsr.engine.devices import described  # noqa: PLC0415 - torch is slow
     from vsr.engine.fingerprint import fingerprint  # noqa: PLC0415 - likewise
 
-    described = {fact.name: fact.description for fact in devices()}
-    device = str(resolve_device(job.device))
     picture, plan = prepared.picture, prepared.plan
     facts = {
         "an input of": job.source if isinstance(job.source, str) else identity(job.source),
@@ -84,7 +82,7 @@ def facts_of(job: UpscaleJob, prepared: Prepared, model: "Model") -> dict[str, s
     return {
         **facts,
         **{f"the setting {name}": text for name, text in asked.items()},
-        "the device": f"{device} ({described.get(device, device)})",
+        "the device": described(job.device),
         **{f"the version of {name}": metadata.version(name) for name in ("vsr", "torch", "av")},
     }
 
@@ -99,14 +97,7 @@ def computed(folder: JobFolder | None) -> Mapping[str, Any]:
 
 def way_of(upscaler: "FrameUpscaler") -> dict[str, Any]:
     """How an upscaler computes; what `computed` gives back to the next run."""
-    now = upscaler.settings
-    return {
-        "engine": upscaler.engine,
-        "precision": now.precision,
-        "tile": now.tile,
-        "batch": now.batch,
-        "workers": now.workers,
-    }
+    return upscaler.way
 
 
 def behind(source: Iterator[Frame], folder: JobFolder | None) -> Iterator[Frame]:

@@ -8,7 +8,16 @@ import click
 import pytest
 
 from vsr.cli.naming import Naming, expand, extension
-from vsr.cli.values import DeviceType, ModelType, PairType, Size, SizeType, TileType, TimeType
+from vsr.cli.values import (
+    DeviceType,
+    GpuType,
+    ModelType,
+    PairType,
+    Size,
+    SizeType,
+    TileType,
+    TimeType,
+)
 from vsr.errors import SourceNotFoundError, UnsupportedSourceError, UsageError
 
 
@@ -93,6 +102,45 @@ def test_tiles_and_devices():
     for text in ("gpu", "cuda:", "cuda:x", "0"):
         with pytest.raises(click.BadParameter):
             read(DeviceType(), text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "devices"),
+    [
+        (DeviceType(several=True), "cpu", "cpu"),
+        (DeviceType(several=True), "auto", "auto"),
+        (DeviceType(several=True), "CUDA:0, cuda:1 ,cpu", "cuda:0,cuda:1,cpu"),
+        (DeviceType(several=True), "cpu,cpu", "cpu,cpu"),
+        (GpuType(), "0", "cuda:0"),
+        (GpuType(), "-1", "cpu"),
+        (GpuType(), "1,00, -1", "cuda:1,cuda:0,cpu"),
+    ],
+)
+def test_several_devices(kind, text, devices):
+    assert read(kind, text) == devices
+    assert read(kind, text) == read(DeviceType(several=True), devices)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "words"),
+    [
+        (DeviceType(), "cpu,cpu", "is no device"),
+        (DeviceType(several=True), "", "is no device"),
+        (DeviceType(several=True), "cuda:0,,cpu", "names no device in one place"),
+        (DeviceType(several=True), "cpu,", "names no device in one place"),
+        (DeviceType(several=True), "cpu,gpu", "gpu in cpu,gpu"),
+        (DeviceType(several=True), "auto,cpu", "auto cannot be one"),
+        (DeviceType(several=True), "cuda,cpu,cuda:0", "cuda:0 is named twice"),
+        (GpuType(), "0,1,0", "cuda:0 is named twice"),
+        (GpuType(), "0,", "no list of GPUs"),
+        (GpuType(), "-2", "no list of GPUs"),
+        (GpuType(), "cuda:0", "no list of GPUs"),
+    ],
+)
+def test_several_devices_that_cannot_be_are_one_line(kind, text, words):
+    with pytest.raises(click.BadParameter, match=words) as caught:
+        read(kind, text)
+    assert "\n" not in caught.value.message
 
 
 @pytest.fixture

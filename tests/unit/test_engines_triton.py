@@ -325,13 +325,13 @@ class TestWithoutKernels:
     def test_a_job_on_a_gpu_takes_it_by_itself(
         self, engine, precision, suiting, taken, monkeypatch
     ):
-        monkeypatch.setattr(assembly, "resolve_device", lambda _: CUDA)
         monkeypatch.setattr(assembly, "engine_precision", lambda *_: precision)
         monkeypatch.setattr(
             assembly, "settings_for", lambda *_, **__: Settings(precision=precision, batch=2)
         )
         monkeypatch.setattr(assembly, "suits", lambda *_: suiting)
-        job = assembly._Job(find_model("vsr-fast"), *ends(), assembly.Wishes(engine=engine))
+        wishes = assembly.Wishes(engine=engine)
+        job = assembly._Job(find_model("vsr-fast"), *ends(), wishes, CUDA)
         assert job.choice().engine == taken
 
     def test_its_precision(self):

@@ -149,7 +149,7 @@ def test_a_job_that_cannot_go_on_does_not_take_the_place_of_one_that_can(tmp_pat
     assert read_journal(folder_of(target)) is not None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 99}', "[" * 9999])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 99}', "[" * 9999], ids=range(6))
 def test_a_journal_that_cannot_be_understood_is_none(tmp_path: Path, text: str) -> None:
     target = tmp_path / "film.mkv"
     with JobFolder(target, facts=FACTS) as folder:

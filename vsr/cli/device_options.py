@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from vsr.cli.base import Option
-from vsr.cli.values import BytesType, DeviceType, TileType
+from vsr.cli.values import BytesType, DeviceType, GpuType, TileType
 
 _FILE = click.Path(path_type=Path)
 _SPEED = "Speed and memory"
@@ -22,15 +22,15 @@ def _place_options() -> list[click.Parameter]:
         Option(
             ["-d", "--device"],
             section=section,
-            type=DeviceType(),
-            help="auto, cpu, cuda or cuda:N (see `vsr devices`). Default: auto.",
+            type=DeviceType(several=True),
+            help="auto, cpu, cuda or cuda:N (see `vsr devices`), or several that share the frames: "
+            "cuda:0,cuda:1. Default: auto.",
         ),
         Option(
             ["-g", "--gpu-id"],
             section=section,
-            type=click.IntRange(-1, 999),
-            metavar="NUMBER",
-            help="The same by number: 0 is cuda:0, -1 the processor.",
+            type=GpuType(),
+            help="The same by number: 0 is cuda:0, -1 the processor, 0,1 two GPUs.",
         ),
         Option(
             ["--precision"],

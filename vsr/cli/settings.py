@@ -118,12 +118,11 @@ def _model_path(values: Mapping[str, Any]) -> Path | None:
 
 def _device(values: Mapping[str, Any]) -> str:
     device: str | None = values["device"]
-    gpu: int | None = values["gpu_id"]
-    if gpu is None:
+    numbered: str | None = values["gpu_id"]
+    if numbered is None:
         return device or "auto"
-    numbered = "cpu" if gpu < 0 else f"cuda:{gpu}"
     if device not in (None, "auto", numbered):
-        msg = f"-d {device} and -g {gpu} contradict each other: leave one out"
+        msg = f"-d {device} and -g for {numbered} contradict each other: leave one out"
         raise UsageError(msg)
     return numbered
 

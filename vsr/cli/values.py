@@ -185,20 +185,69 @@ class TileType(click.ParamType):  # type: ignore[type-arg]  # generic in new ver
 
 
 class DeviceType(click.ParamType):  # type: ignore[type-arg]  # generic in new versions only
-    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    """`auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Args:
+        several: Whether a list may be given, such as `cuda:0,cuda:1,cpu`.
+    """
 
     name = "device"
+
+    def __init__(self, *, several: bool = False) -> None:
+        self._several = several
 
     @override
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value).strip().lower()
-        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", text, re.ASCII):
+        names = [name.strip() for name in text.split(",")] if self._several else [text]
+        for name in names:
+            self._check(name, str(value), param, ctx)
+        if len(names) > 1 and "auto" in names:
+            self.fail(f"auto cannot be one of several devices, got {value!r}", param, ctx)
+        for name in {_numbered(name) for name in names} - {"cpu"}:
+            if [_numbered(each) for each in names].count(name) > 1:
+                self.fail(f"{name} is named twice in {value!r}: name each GPU once", param, ctx)
+        return ",".join(names)
+
+    def _check(
+        self, name: str, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> None:
+        if self._several and not name:
+            place = "is no device" if not value.strip() else "names no device in one place"
+            self.fail(f"{value!r} {place}: write for example cuda:0,cuda:1", param, ctx)
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", name, re.ASCII):
+            shown = value if name == value.strip().lower() else f"{name} in {value}"
             self.fail(
-                f"{value!r} is no device: use auto, cpu, cuda or cuda:N (see `vsr devices`)",
+                f"{shown!r} is no device: use auto, cpu, cuda or cuda:N (see `vsr devices`)",
                 param,
                 ctx,
             )
-        return text
+
+
+def _numbered(name: str) -> str:
+    """The first GPU by its full name, and without leading zeros."""
+    kind, _, number = name.partition(":")
+    return f"cuda:{int(number or 0)}" if kind == "cuda" else name
+
+
+class GpuType(click.ParamType):  # type: ignore[type-arg]  # generic in new versions only
+    """`0`, `0,1` or `-1` for the processor, as the text that `DeviceType` takes."""
+
+    name = "number"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        numbers = [number.strip() for number in str(value).split(",")]
+        for number in numbers:
+            if not re.fullmatch(r"-1|\d{1,3}", number, re.ASCII):
+                self.fail(
+                    f"{value!r} is no list of GPUs: use 0 or 0,1 (see `vsr devices`); -1 is the "
+                    "processor",
+                    param,
+                    ctx,
+                )
+        names = ["cpu" if number == "-1" else f"cuda:{int(number)}" for number in numbers]
+        return DeviceType(several=True).convert(",".join(names), param, ctx)
 
 
 def foreign(message: str) -> Any:

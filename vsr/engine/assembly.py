@@ -1,22 +1,29 @@
 """From a network and two pictures to what maps frames to frames, in the fastest way known here."""
 
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 
 from vsr.engine.color import Picture
-from vsr.engine.devices import devices, most_workers, resolve_device
+from vsr.engine.devices import devices, kind_of, most_workers, resolve_devices
 from vsr.engine.engines.probe import comparable_engines
 from vsr.engine.engines.registry import ENGINES, engine_precision, resolve_engine
 from vsr.engine.engines.triton import suits
 from vsr.engine.faces import finish_for
+from vsr.engine.fleet import Fleet
 from vsr.engine.kernels.remembered import searching
 from vsr.engine.loading import Model, StudioLuma, factory, settings_for
 from vsr.engine.memory import activation_bytes, bounded
 from vsr.engine.stream import Factory, FrameUpscaler, Settings
 from vsr.engine.tiled import FixedBatch
 from vsr.engine.tuning import Choice, Trial, Tune, key_for, remember, remembered, try_all
+from vsr.errors import UsageError
+
+_log = logging.getLogger(__name__)
 
 _QUICK, _FULL = 1.0, 15.0
 """Seconds for the trials of all choices together."""
@@ -34,7 +41,7 @@ class Wishes:
     """How a job is to run; None and `auto` leave it to what is fastest.
 
     Attributes:
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`; several share the frames, as `cuda:0,cuda:1,cpu`.
         engine: `auto`, or a name of `vsr.engine.engines`.
         precision: `auto`, `fp32`, `fp16` or `bf16`.
         tile: Side of a tile in input pixels, 0 for the whole picture.
@@ -47,6 +54,7 @@ class Wishes:
         max_memory: Bytes that the job may take, see `Settings`.
         tune: `auto` takes what was found before, and tries engines where there are several and the
             film is long enough to pay for it; `full` tries everything again; `off` does neither.
+        ways: Wishes that go before these for devices of one kind, from `FrameUpscaler.way`.
     """
 
     device: str = "auto"
@@ -60,6 +68,7 @@ class Wishes:
     frames: int | None = 1
     max_memory: int | None = None
     tune: Tune = "off"
+    ways: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def frame_upscaler(
@@ -83,8 +92,12 @@ def frame_upscaler(
         UsageError: A tile, engine or precision that the network cannot use.
         DeviceError: A device or engine that is not there, or lacks the precision.
     """
-    job = _Job(model, source, target, wishes)
-    upscaler = job.made(job.choice())
+    chosen = resolve_devices(wishes.device)
+    upscaler = (
+        _member(model, source, target, wishes, chosen[0])
+        if len(chosen) == 1
+        else (_fleet(model, source, target, wishes, chosen))
+    )
     finish = finish_for(model.faces, upscaler.device, source, target, rotation)
     if finish is not None:
         upscaler.finish, upscaler.restart = finish, finish.restart
@@ -101,15 +114,78 @@ def tune(model: Model, source: Picture, target: Picture, wishes: Wishes) -> list
         UsageError: See `frame_upscaler`.
         DeviceError: See `frame_upscaler`.
     """
-    return _Job(model, source, target, wishes).tried(_FULL)
+    chosen = dict.fromkeys(resolve_devices(wishes.device))
+    if len(chosen) > 1:
+        msg = f"ways are tried on one device at a time, got {wishes.device!r}: name one"
+        raise UsageError(msg)
+    return _Job(model, source, target, wishes, next(iter(chosen))).tried(_FULL)
+
+
+def _member(
+    model: Model, source: Picture, target: Picture, wishes: Wishes, device: torch.device
+) -> FrameUpscaler:
+    wishes = replace(wishes, **wishes.ways.get(kind_of(device), {}), ways={})
+    job = _Job(model, source, target, wishes, device)
+    return job.made(job.choice())
+
+
+def _fleet(
+    model: Model,
+    source: Picture,
+    target: Picture,
+    wishes: Wishes,
+    chosen: tuple[torch.device, ...],
+) -> Fleet:
+    """One upscaler for each device; those of a kind compute in one way, so that bytes are equal."""
+    kinds: dict[str, list[torch.device]] = {}
+    for device in chosen:
+        kinds.setdefault(kind_of(device), []).append(device)
+    if len(kinds) > 1:
+        _log.warning(
+            "%s differ in the last bits: the bytes depend on which of them computed what",
+            " and ".join(kinds),
+        )
+    found: dict[torch.device, list[FrameUpscaler]] = {}
+    for kind, alike in kinds.items():
+        own = replace(wishes, **wishes.ways.get(kind, {}), ways={})
+        for device, made in zip(alike, _of_a_kind(model, source, target, own, alike), strict=True):
+            found.setdefault(device, []).append(made)
+    return Fleet([found[device].pop(0) for device in chosen], source, target)
+
+
+def _of_a_kind(
+    model: Model, source: Picture, target: Picture, wishes: Wishes, alike: list[torch.device]
+) -> list[FrameUpscaler]:
+    """Upscalers of equal settings: what fits all of them; processors share cores and memory."""
+    sharing = len(alike) if alike[0].type == "cpu" else 1
+    if wishes.max_memory is not None:
+        wishes = replace(wishes, max_memory=wishes.max_memory // sharing)
+    jobs = [_Job(model, source, target, wishes, device) for device in alike]
+    least = min(jobs, key=lambda job: job.room)
+    choice = least.choice()
+    choice = replace(choice, workers=max(1, choice.workers // sharing))
+    cores = torch.get_num_threads()
+    torch.set_num_threads(max(1, cores // sharing))  # engines may take their number as they open
+    try:
+        return [job.made(choice, least.tile) for job in jobs]
+    finally:
+        torch.set_num_threads(cores)
 
 
 class _Job:
     """One composition: its own way by default, and the others that may be faster."""
 
-    def __init__(self, model: Model, source: Picture, target: Picture, wishes: Wishes) -> None:
-        self._model, self._source, self._target, self._wishes = model, source, target, wishes
-        self._device = resolve_device(wishes.device)
+    def __init__(
+        self,
+        model: Model,
+        source: Picture,
+        target: Picture,
+        wishes: Wishes,
+        device: torch.device,
+    ) -> None:
+        self._model, self._source, self._target = model, source, target
+        self._wishes = replace(wishes, device=str(device))
+        self._device = device
         self._engine = resolve_engine(wishes.engine)
         precision = wishes.precision
         if model.learned:
@@ -142,6 +218,16 @@ class _Job:
         )
 
     @property
+    def tile(self) -> int:
+        """Side of a tile, 0 for the whole picture."""
+        return self._settings.tile
+
+    @property
+    def room(self) -> tuple[float, int]:
+        """What fits on the device, in an order: its tile, then the frames at a time."""
+        return self._settings.tile or float("inf"), self._settings.batch * self._settings.workers
+
+    @property
     def _own(self) -> Choice:
         settings = self._settings
         return Choice(
@@ -151,8 +237,8 @@ class _Job:
             workers=self._wishes.workers or settings.workers,
         )
 
-    def made(self, choice: Choice) -> FrameUpscaler:
-        """Puts the network on the device."""
+    def made(self, choice: Choice, tile: int | None = None) -> FrameUpscaler:
+        """Puts the network on the device, with its own tile or another."""
         model, wishes = self._model, self._wishes
         make = factory(
             model, self._device, tile_pad=wishes.tile_pad, tta=wishes.tta, engine=choice.engine
@@ -166,6 +252,7 @@ class _Job:
             precision=choice.precision,
             batch=choice.batch,
             workers=choice.workers,
+            tile=self._settings.tile if tile is None else tile,
         )
         made = FrameUpscaler(make, self._device, self._source, self._target, settings, model.kernel)
         made.engine = choice.engine

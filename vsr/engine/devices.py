@@ -66,6 +66,55 @@ def resolve_device(name: str) -> torch.device:
     return torch.device("cuda", int(index or 0))
 
 
+def resolve_devices(names: str) -> tuple[torch.device, ...]:
+    """Turns a list such as `cuda:0,cuda:1,cpu` into devices that are there.
+
+    Args:
+        names: Joined by commas; `cpu` may come several times, and shares the cores then.
+
+    Raises:
+        DeviceError: One of them is not on this machine.
+        UsageError: No list of devices, or one that names a GPU twice.
+    """
+    listed = [name.strip() for name in names.split(",")]
+    if not all(listed):
+        msg = f"{names!r} names no device in one place: write for example cuda:0,cuda:1 or cpu,cpu"
+        raise UsageError(msg)
+    if len(listed) > 1 and "auto" in listed:
+        msg = f"auto cannot be one of several devices, got {names!r}: name each (see `vsr devices`)"
+        raise UsageError(msg)
+    found = [resolve_device(name) for name in listed]
+    gpus = [str(device) for device in found if device.type == "cuda"]
+    twice = next((name for name in gpus if gpus.count(name) > 1), None)
+    if twice is not None:
+        msg = f"{twice} is named twice in {names!r}: name each GPU once"
+        raise UsageError(msg)
+    return tuple(found)
+
+
+def kind_of(device: torch.device) -> str:
+    """What a device is; those of one kind compute the same bits."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def described(names: str) -> str:
+    """Which devices compute, as far as that decides about bytes: of equal ones, the first.
+
+    Args:
+        names: As `resolve_devices` takes them.
+
+    Raises:
+        DeviceError: See `resolve_devices`.
+        UsageError: See `resolve_devices`.
+    """
+    known = {fact.name: fact.description for fact in devices()}
+    firsts: dict[str, str] = {}
+    for device in resolve_devices(names):
+        name = str(device)
+        firsts.setdefault(kind_of(device), f"{name} ({known.get(name, name)})")
+    return " and ".join(firsts.values())
+
+
 def resolve_precision(name: str, device: torch.device, spec: InputSpec) -> Precision:
     """Chooses the fastest safe precision, or checks a requested one.
 

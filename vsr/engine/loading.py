@@ -15,7 +15,7 @@ from vsr.checkpoints.download import sha256_of
 from vsr.engine.base import Upscaler
 from vsr.engine.blends import load_blend
 from vsr.engine.color import rgb_to_ycc, ycc_to_rgb
-from vsr.engine.devices import most_workers, resolve_device, resolve_precision
+from vsr.engine.devices import most_workers, resolve_device, resolve_devices, resolve_precision
 from vsr.engine.engines.registry import open_network
 from vsr.engine.ensemble import Ensemble
 from vsr.engine.faces import FaceModel
@@ -170,8 +170,9 @@ def describe_model(
     Returns:
         (topic, decision, reason) for people.
     """
-    where = resolve_device(device)
-    rows = [("device", str(where), "asked for" if device != "auto" else "the fastest one here")]
+    chosen_devices = resolve_devices(device)
+    where, shown = chosen_devices[0], ",".join(map(str, chosen_devices))
+    rows = [("device", shown, "asked for" if device != "auto" else "the fastest one here")]
     spec: InputSpec | None = None
     if path is not None:
         spec = find_model(path=path, factor=factor).spec

@@ -228,7 +228,7 @@ class _Clock:
     """Tells when something happened on a GPU, in the host's time."""
 
     def __init__(self, device: torch.device, trace: Trace) -> None:
-        self._trace = trace
+        self._trace, self._device = trace, device
         self._zero = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         self._zero.record(torch.cuda.current_stream(device))
         self._zero.synchronize()
@@ -243,7 +243,7 @@ class _Clock:
             strict=False,
         ):
             began, took = self._zero.elapsed_time(begun) / 1e3, begun.elapsed_time(ended) / 1e3
-            self._trace.add(name, self._host + began, took, f"cuda {name}")
+            self._trace.add(name, self._host + began, took, f"{self._device} {name}")
 
 
 @dataclass(slots=True)

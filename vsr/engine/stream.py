@@ -4,12 +4,17 @@ Batches are submitted ahead of the one that is handed out, as far as the device'
 Nothing is ever dropped: a batch that does not fit into memory is redone with a smaller batch, then
 with smaller tiles; a batch with NaN or infinity is redone in fp32, and so is everything after it.
 A picture that does not change is computed once.
+
+A `FrameUpscaler` has three layers: it cuts the stream into groups, computes them, and finishes the
+results in order. `vsr.engine.fleet` exchanges the middle one for that of several devices.
 """
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -70,6 +75,27 @@ class _Flight:
     settings: Settings
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a device made of a group, or of a part of a group that was too large for it.
+
+    Attributes:
+        shots: The group or part.
+        results: Planes for each of its new pictures.
+        finite: Whether all samples were.
+        settings: With which they were computed.
+    """
+
+    shots: list[Shot]
+    results: list[Planes]
+    finite: bool
+    settings: Settings
+
+
+type Computed = tuple[list[Shot], list[Planes]]
+"""Shots, and planes for each of their new pictures."""
+
+
 class FrameUpscaler:
     """Maps frames to upscaled frames.
 
@@ -100,13 +126,18 @@ class FrameUpscaler:
         settings: Settings,
         kernel: Kernel = "bicubic",
     ) -> None:
-        self.settings = settings
-        self._factory, self.device, self._kernel = factory, device, kernel
-        self._source, self._target = source, target
+        self._prepare(device, target, settings)
+        self._factory, self._kernel = factory, kernel
+        self._source = source
         _limit(device, settings.max_memory)
         self._lane: Lane = open_lane(device, source, target, settings.batch, settings.workers)
         self._upscaler = factory(settings)
         self._routes: dict[ColorSpec, PlaneMap] = {}
+
+    def _prepare(self, device: torch.device, target: Picture, settings: Settings) -> None:
+        """Sets what every way to compute needs."""
+        self.device, self.settings = device, settings
+        self._target = target
         self._latest: Planes = ()
         self._finishing = -1
         self.engine = "torch"
@@ -140,18 +171,83 @@ class FrameUpscaler:
             idle=idle,
             weight=lambda shot: 1 if shot.new else _REPEATED,
         )
-        self._lane.trace = self.trace
         self._finishing = -1
-        with self._lane:
-            yield from self._flow(groups, self._lane.depth, idle)
+        with closing(self._computed(groups, idle)) as computed:
+            for group, results in computed:
+                yield from self._finished(group, results)
         self._latest = ()
+
+    @property
+    def where(self) -> str:
+        """What computes, as `--device` takes it."""
+        return str(self.device)
+
+    @property
+    def way(self) -> dict[str, Any]:
+        """How it computes, in the words of `vsr.engine.assembly.Wishes`."""
+        return {
+            "engine": self.engine,
+            "precision": self.settings.precision,
+            "tile": self.settings.tile,
+            "batch": self.settings.batch,
+            "workers": self.settings.workers,
+        }
+
+    @property
+    def ahead(self) -> int:
+        """Groups that may be under way while the next is begun."""
+        return self._lane.depth
+
+    def batches(self, groups: Iterable[list[Shot]], trace: Trace | None = None) -> Generator[Batch]:
+        """Computes groups in order, and judges nothing; what a fleet asks of its members.
+
+        Args:
+            groups: An empty one says that none is there now: the oldest under way is waited for.
+            trace: Records what the device does.
+
+        Yields:
+            The groups, or their parts, in order.
+
+        Raises:
+            OutOfMemoryError: Even one frame in the smallest tiles does not fit.
+        """
+        self._lane.trace = trace
+        with self._lane:
+            yield from self._flow(groups, self._lane.depth)
+
+    def go_on_in(self, precision: Precision) -> None:
+        """Computes what begins from now on in another precision."""
+        self.settings = replace(self.settings, precision=precision)
+        self._rebuild()
+
+    def _computed(
+        self, groups: Iterable[list[Shot]], idle: Callable[[], bool]
+    ) -> Generator[Computed]:
+        """Computes groups in order, in fp32 from the first on that is not finite otherwise."""
+        self._lane.trace = self.trace
+        with self._lane:
+            for batch in self._flow(groups, self._lane.depth, idle):
+                yield from self._judged(batch)
+
+    def _judged(self, batch: Batch) -> Iterator[Computed]:
+        stale = batch.settings.precision != self.settings.precision  # begun before a change
+        if batch.finite and not stale:
+            yield batch.shots, batch.results
+            return
+        if not batch.finite and not stale:
+            refuse_in_fp32(batch.shots[0].frame, batch.settings.precision)
+            self.go_on_in("fp32")
+        for again in self._flow([batch.shots], ahead=0):
+            yield from self._judged(again)
 
     def _flow(
         self, groups: Iterable[list[Shot]], ahead: int, idle: Callable[[], bool] = never
-    ) -> Iterator[Frame]:
+    ) -> Iterator[Batch]:
         flights: deque[_Flight] = deque()
         for group in groups:
-            waiting = deque([group])
+            waiting = deque([group] if group else [])
+            if flights and not group:
+                yield from self._land(flights.popleft())
             while waiting:
                 part = self._next_part(waiting)
                 flight = self._launch(part)
@@ -187,18 +283,18 @@ class FrameUpscaler:
             return None
         return _Flight(part, ticket, self.settings)
 
-    def _land(self, flight: _Flight) -> Iterator[Frame]:
+    def _land(self, flight: _Flight) -> Iterator[Batch]:
         try:
             results, finite = flight.ticket.collect() if flight.ticket else ([], True)
         except (RuntimeError, MemoryError) as error:
             self._shrink(error, flight.settings)
             yield from self._flow([flight.shots], ahead=0)
             return
-        if not finite:
-            yield from self._redo(flight)
-            return
+        yield Batch(flight.shots, results, finite, flight.settings)
+
+    def _finished(self, group: list[Shot], results: list[Planes]) -> Iterator[Frame]:
         fresh = iter(results)
-        for shot in flight.shots:
+        for shot in group:
             if shot.part != self._finishing and self.restart is not None:
                 self.restart()
             self._finishing = shot.part
@@ -206,30 +302,12 @@ class FrameUpscaler:
                 planes = next(fresh)
                 self._latest = self.finish(shot.frame, planes) if self.finish else planes
             self.reused += not shot.new
-            yield self._finished(shot.frame)
-
-    def _finished(self, frame: Frame) -> Frame:
-        return replace(
-            frame, planes=self._latest, format=self._target.format, color=self._target.color
-        )
-
-    def _redo(self, flight: _Flight) -> Iterator[Frame]:
-        frame = flight.shots[0].frame
-        if flight.settings.precision == "fp32":
-            msg = (
-                f"the network gave NaN or infinity in fp32 near {float(frame.seconds):.3f} s: "
-                "the checkpoint is damaged or not made for this network"
+            yield replace(
+                shot.frame,
+                planes=self._latest,
+                format=self._target.format,
+                color=self._target.color,
             )
-            raise NonFiniteError(msg)
-        if self.settings.precision != "fp32":
-            _log.warning(
-                "%s overflowed near %.3f s: these frames are redone and the rest done in fp32",
-                flight.settings.precision,
-                float(frame.seconds),
-            )
-            self.settings = replace(self.settings, precision="fp32")
-            self._rebuild()
-        yield from self._flow([flight.shots], ahead=0)
 
     def _rebuild(self) -> None:
         if self.device.type == "cuda":
@@ -278,6 +356,29 @@ class FrameUpscaler:
             )
             raise OutOfMemoryError(msg) from cause
         return tile
+
+
+def refuse_in_fp32(frame: Frame, precision: Precision) -> None:
+    """Says that a batch which is not finite is redone in fp32.
+
+    Args:
+        frame: The first of the batch.
+        precision: In which it was computed.
+
+    Raises:
+        NonFiniteError: That was fp32.
+    """
+    if precision == "fp32":
+        msg = (
+            f"the network gave NaN or infinity in fp32 near {float(frame.seconds):.3f} s: "
+            "the checkpoint is damaged or not made for this network"
+        )
+        raise NonFiniteError(msg)
+    _log.warning(
+        "%s overflowed near %.3f s: these frames are redone and the rest done in fp32",
+        precision,
+        float(frame.seconds),
+    )
 
 
 def _limit(device: torch.device, max_memory: int | None) -> None:
