@@ -20,6 +20,9 @@ from vsr.types import Stage
 
 _log = logging.getLogger(__name__)
 
+_LIVELY = 1.0
+"""Seconds after which one who waits for a thread looks whether it still lives."""
+
 
 @dataclass(slots=True)
 class Waits:
@@ -32,7 +35,8 @@ class Waits:
 class Prefetch[T]:
     """Runs an iterable in its own thread, a bounded number of items ahead.
 
-    An error of the iterable is raised to the consumer as itself, after the items before it.
+    An error of the iterable is raised to the consumer as itself, after the items before it; but a
+    `SystemExit`, which would end the program as if all were well, becomes a `RuntimeError`.
     `close` stops the thread, which closes the iterator if it is a generator, and joins; leaving
     the `with` block does the same. A thread that waits for another `Prefetch` is freed by stopping
     that one first.
@@ -78,7 +82,9 @@ class Prefetch[T]:
         with self._changed:
             began = time.perf_counter()
             while not (self._queue or self._finished or self._stopped):
-                self._changed.wait()
+                if not self._changed.wait(_LIVELY) and not self._thread.is_alive():
+                    self._finished = True
+                    self._error = RuntimeError(f"the thread {self._thread.name} has died")
             self.waits.get += time.perf_counter() - began
             if self._stopped:
                 raise StopIteration
@@ -125,6 +131,9 @@ class Prefetch[T]:
     def _run(self) -> None:
         try:
             self._pump()
+        except SystemExit as end:
+            self._error = RuntimeError(f"{self._thread.name} was left by sys.exit({end.code!r})")
+            self._error.__cause__ = end
         except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
             self._error = error
         with self._changed:

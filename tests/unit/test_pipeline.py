@@ -71,7 +71,7 @@ def test_an_error_comes_as_itself_after_the_items_before_it() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("kind", [GeneratorExit, KeyboardInterrupt, MemoryError])
 def test_no_kind_of_error_is_lost(kind: type[BaseException]) -> None:
     def upstream() -> Iterator[int]:
         yield 1

@@ -5,8 +5,12 @@ import signal
 import time
 from types import FrameType
 
+from vsr.errors import CancelledError
+
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 _BOUNCE_SECONDS = 1.0
+_CALLED_BY_LIBAV = frozenset({"vsr.io.atomic", "vsr.io.ends"})
+"""Modules of the file objects that libav reads from and writes to."""
 
 
 class Stop:
@@ -14,6 +18,10 @@ class Stop:
 
     A terminal, a shell and `timeout` may deliver the same wish twice, so repetitions within a
     second count as one. Signals that the parent chose to ignore (`nohup`) stay ignored.
+
+    PyAV hands an `Exception` of a file object on to who called it, but prints and forgets a
+    `KeyboardInterrupt`, and libav takes the bytes for written: inside such an object the signal
+    becomes a `CancelledError`.
 
     Attributes:
         signal: The signal that was received first, None so far.
@@ -46,10 +54,21 @@ class Stop:
         if self.signal is not None:
             raise KeyboardInterrupt
 
-    def _receive(self, number: int, _frame: FrameType | None) -> None:
+    def _receive(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self.signal is None:
             self.signal, self._since = signal.Signals(number), now
+            if _inside_libav(frame):
+                msg = f"stopped by {self.signal.name}"
+                raise CancelledError(msg)
             raise KeyboardInterrupt
         if now - self._since > _BOUNCE_SECONDS:
             os._exit(130)
+
+
+def _inside_libav(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_globals.get("__name__") in _CALLED_BY_LIBAV:
+            return True
+        frame = frame.f_back
+    return False

@@ -51,13 +51,17 @@ class PartialFile:
             remove_stale(self.target)
         self._path = _partial_path(self.target, f"{os.getpid()}-{next(_count)}")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        self._open = False
+        self.error: OSError | None = None
         try:
             self._fd = os.open(self._path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
+            self._open = True
+            try_lock(self._fd)
         except OSError as error:
             raise sink_error(self.target, error) from error
-        self._open = True
-        self.error: OSError | None = None
-        try_lock(self._fd)
+        except BaseException:  # a signal
+            self.discard()
+            raise
 
     @property
     def name(self) -> str:

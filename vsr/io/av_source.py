@@ -19,7 +19,7 @@ import av
 
 from vsr.errors import SourceError, UnsupportedSourceError, UsageError
 from vsr.io.color import read_color
-from vsr.io.damage import Damage, is_cut_short
+from vsr.io.damage import Damage
 from vsr.io.decoder import Decoder, DecoderOptions, Hardware
 from vsr.io.deinterlace import Deinterlacer, container_parity
 from vsr.io.facts import (
@@ -31,7 +31,6 @@ from vsr.io.facts import (
     synthetic_rate,
 )
 from vsr.io.formats import canonical_name, pixel_format, to_planes
-from vsr.io.open import is_url
 from vsr.io.orientation import Orientation
 from vsr.io.times import Timeline
 from vsr.types import ColorSpec, Frame, PixelFormat, VideoInfo
@@ -197,8 +196,7 @@ class AvSource:
 
     def _describe(self) -> None:
         decoder, first = self._decoder, self._head
-        if not is_url(self.path) and is_cut_short(Path(self.path)):
-            self.damage.cut()
+        self.damage.look(self.path)
         self.stream_index = decoder.stream.index
         self.format_name = decoder.container.format.name
         self.codec_name = decoder.stream.codec_context.codec.canonical_name
@@ -287,6 +285,7 @@ class AvSource:
     def _run(self) -> Generator[Frame]:
         for frame, facts in self._progressive():
             yield self._picture(frame, facts)
+        self.damage.look(self.path)
         if self.damage:
             _log.warning("%s: %s", self.path, self.damage.message)
 

@@ -3,6 +3,7 @@
 libavformat ends a cut file silently, so its own size fields are compared with what is there.
 """
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vsr.errors import DamagedSourceError
+from vsr.io.open import is_url
 
 _BOXES = frozenset(
     b"ftyp moov mdat moof mfra sidx styp free skip wide uuid udta meta pdin prft emsg".split()
@@ -37,6 +39,7 @@ class Damage:
     truncated: bool = False
     first: Fraction | None = None
     strict: bool = False
+    _seen: os.stat_result | None = None
 
     def __bool__(self) -> bool:
         return bool(self.packets or self.frames or self.lost or self.truncated)
@@ -67,6 +70,28 @@ class Damage:
         """
         self.lost += 1
         self._note(at)
+
+    def look(self, path: str | Path) -> None:
+        """Finds out whether a local file is cut short: at first by its headers.
+
+        When called again it tells what another program has done to the file meanwhile. One that was
+        removed or replaced is none of ours: what is open is read to its end.
+
+        Raises:
+            DamagedSourceError: In strict mode.
+        """
+        if is_url(path):
+            return
+        try:
+            now = Path(path).stat()
+            cut = is_cut_short(Path(path))
+        except FileNotFoundError:
+            if self._seen is None:
+                raise
+            return
+        before, self._seen = self._seen or now, now
+        if os.path.samestat(before, now) and (cut or now.st_size < before.st_size):
+            self.cut()
 
     def cut(self) -> None:
         """Marks the file as cut short.

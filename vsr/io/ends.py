@@ -66,6 +66,7 @@ class ByteReader:
         self._listener: int | None = None
         self._file = FileIO(fd, "rb")
         self._ahead = b""
+        self._failed = False
         self._wake: tuple[int, int] | None = None
         self._poll: select.poll | None = None
         if hasattr(select, "poll"):
@@ -139,6 +140,14 @@ class ByteReader:
         return count > 0
 
     def _some(self, buffer: memoryview) -> int:
+        if self._failed:  # it has been told; libav tries again, and would wait again
+            return 0
+        self._failed = True
+        count = self._received(buffer)
+        self._failed = False
+        return count
+
+    def _received(self, buffer: memoryview) -> int:
         try:
             while True:
                 self._wait()

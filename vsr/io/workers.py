@@ -47,10 +47,18 @@ class Workers[R]:
         self._bytes += size
 
     def take(self) -> R:
-        """Waits for the result of the oldest call; raises what the call raised."""
+        """Waits for the result of the oldest call; raises what the call raised.
+
+        Raises:
+            RuntimeError: In the place of a `SystemExit`, which would end the program in silence.
+        """
         future, size = self._waiting.popleft()
         self._bytes -= size
-        return future.result()
+        try:
+            return future.result()
+        except SystemExit as end:
+            msg = f"a call on a thread was left by sys.exit({end.code!r})"
+            raise RuntimeError(msg) from end
 
     def close(self) -> None:
         """Waits for the calls that run and forgets the others; safe to call twice."""
