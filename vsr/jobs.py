@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 from vsr.errors import UnsupportedSourceError
 from vsr.flow import Flown, flow
 from vsr.io.atomic import sink_error
+from vsr.io.folder import Stills
+from vsr.io.hardware import present, works
+from vsr.io.plan import OutputPlan
 from vsr.manifest import collected, now, record, tags_for
 from vsr.outputs import is_faithful, open_sink
-from vsr.planning import HLG, PQ, UpscaleJob, prepare
+from vsr.planning import HLG, PQ, Plan, UpscaleJob, prepare
 from vsr.resuming import announced, behind, computed, job_folder, way_of
 from vsr.trace import Trace
 from vsr.types import ColorSpec, PixelFormat, Progress, Stage, VideoInfo
@@ -113,7 +116,7 @@ def run(
     began, date = time.perf_counter(), now()
     with ExitStack() as stack:
         warned = stack.enter_context(collected())
-        prepared = prepare(job, stack)
+        prepared = prepare(_kept_on_device(job), stack)
         picture = prepared.picture
         model = load(job, prepared.factor, fetching)
         warn_about_hdr(prepared.info, model)
@@ -130,6 +133,8 @@ def run(
             frames=picture.frame_count,
             alike=computed(folder) or alike,
         )
+        if job.options.hwaccel == "cuda":
+            _leave_results(upscaler, plan)
         faithful = is_faithful(model) and job.faces is None
         tags = tags_for(job, prepared, model)
         sink = open_sink(job, prepared, folder, tags, faithful=faithful)
@@ -161,6 +166,38 @@ def run(
             made.save(job.manifest)
         report(done.progress)
         return done
+
+
+def _kept_on_device(job: UpscaleJob) -> UpscaleJob:
+    """The job with decoded frames that stay where they are computed, if nobody else needs them.
+
+    Only where hardware decoding was asked for by name: elsewhere repeated pictures are found.
+    """
+    if job.options.hwaccel != "cuda" or job.faces is not None or isinstance(job.source, Stills):
+        return job
+    if not present():
+        return job
+    from vsr.engine.devices import resolve_devices  # noqa: PLC0415 - torch is slow to import
+    from vsr.engine.surfaces import enter  # noqa: PLC0415 - likewise
+
+    chosen = resolve_devices(job.device)
+    if len(chosen) > 1 or chosen[0].type != "cuda":
+        return job
+    enter(chosen[0])
+    return replace(job, options=replace(job.options, keep_on=chosen[0].index or 0))
+
+
+def _leave_results(upscaler: "FrameUpscaler", plan: Plan) -> None:
+    """Lets NVENC take the results from the device, if that works."""
+    if not isinstance(plan, OutputPlan) or not plan.encoder.codec.endswith("_nvenc"):
+        return
+    if upscaler.device.type != "cuda":
+        return
+    from vsr.engine.surfaces import enter  # noqa: PLC0415 - torch is slow to import
+
+    enter(upscaler.device)
+    if works(upscaler.device.index or 0, plan.encoder.id, plan.format):
+        upscaler.leave_results()
 
 
 def job_result(

@@ -27,7 +27,7 @@ _NEUTRAL: Final = frozenset(
     {
         "scale", "width", "height", "model", "model_path", "denoise", "device", "offline",
         "profile", "manifest", "readers", "writers", "verify", "tune", "restart", "segment",
-        "faces.path", "options.threads", "options.hwaccel", "options.allow_url",
+        "faces.path", "options.threads", "options.hwaccel", "options.keep_on", "options.allow_url",
         "sink.overwrite", "sink.encoder", "sink.container", "sink.allow_url",
     }
 )  # fmt: skip

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vsr.errors import UsageError
 
 type Family = Literal["yuv", "gray", "rgb"]
 type Plane = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float16] | NDArray[np.float32]
@@ -112,12 +114,50 @@ class ColorSpec:
         )
 
 
+class SupportsDLPack(Protocol):
+    """An array that other libraries may take without a copy (DLPack, the array API's exchange)."""
+
+    def __dlpack__(self) -> object:
+        """A capsule that keeps the memory alive; whoever takes it waits for nothing."""
+        ...
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Kind of device (1 host, 2 CUDA), and its number."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevicePlanes:
+    """A 4:2:0 picture in a device's memory, as video engines lay it out: NV12, P010 or P016.
+
+    Samples of more than 8 bits lie in the high bits of 16. On CUDA they are there for whatever is
+    queued behind the work that is on the legacy default stream now.
+
+    Attributes:
+        luma: Shape (height, width).
+        chroma: Shape (height / 2, width / 2, 2): Cb and Cr in turn.
+        width: Luma samples in a row, even.
+        height: Rows of luma samples, even.
+    """
+
+    luma: SupportsDLPack
+    chroma: SupportsDLPack
+    width: int
+    height: int
+
+    @property
+    def device(self) -> tuple[int, int]:
+        """Kind (1 host, 2 CUDA) and number of the device."""
+        return self.luma.__dlpack_device__()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """One picture with its exact time.
 
     Attributes:
-        planes: Read-only by agreement; a frame may share memory with the decoder's.
+        planes: Read-only by agreement; a frame may share memory with the decoder's. Empty where
+            the picture lies on a device.
         format: Layout of the planes.
         color: Meaning of the samples, as tagged in the source.
         pts: Presentation time in units of `time_base`.
@@ -125,6 +165,11 @@ class Frame:
         time_base: Seconds per tick.
         side_data: Payloads bound to this picture (closed captions, dynamic HDR) by FFmpeg
             side-data name.
+        surface: The picture in the place of `planes`, if it lies on a device; only who asked a
+            source for such frames gets them.
+
+    Raises:
+        UsageError: Both planes and a surface, so that nobody could say which one holds.
     """
 
     planes: tuple[Plane, ...]
@@ -134,16 +179,29 @@ class Frame:
     duration: int = 0
     time_base: Fraction
     side_data: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
+    surface: DevicePlanes | None = None
+
+    def __post_init__(self) -> None:
+        if self.surface is not None and self.planes:
+            msg = "a frame has its picture in planes or on a device, got both: leave one out"
+            raise UsageError(msg)
 
     @property
     def width(self) -> int:
         """Luma samples in a row."""
-        return int(self.planes[0].shape[1])
+        return self.surface.width if self.surface else int(self.planes[0].shape[1])
 
     @property
     def height(self) -> int:
         """Rows of luma samples."""
-        return int(self.planes[0].shape[0])
+        return self.surface.height if self.surface else int(self.planes[0].shape[0])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its samples, on the host or a device."""
+        if self.surface is not None:
+            return self.format.frame_bytes(self.width, self.height)
+        return sum(plane.nbytes for plane in self.planes)
 
     @property
     def seconds(self) -> Fraction:

@@ -97,7 +97,7 @@ def source_options() -> list[click.Parameter]:
             type=click.Choice(["auto", "cuda", "none"]),
             default="auto",
             show_default=True,
-            help="Decode in hardware.",
+            help="Decode in hardware; cuda also keeps the pictures on the card, for NVENC too.",
         ),
         Option(
             ["--start"],

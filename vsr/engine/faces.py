@@ -25,6 +25,7 @@ from vsr.checkpoints.cache import Remote
 from vsr.engine.color import ChromaGrid, Picture, move_chroma, normalise, quantise, rgb_to_ycc
 from vsr.engine.route import Route
 from vsr.engine.staging import Layout, Planes
+from vsr.engine.surfaces import host_planes
 from vsr.faces.alignment import chained, enlargement, placed, quarter_turns, region
 from vsr.faces.catalog import find_face_checkpoint
 from vsr.faces.enhance import FaceEnhancer, Restored
@@ -189,7 +190,7 @@ class FaceFinish:
     def _as_rgb(self, frame: Frame) -> Tensor:
         """The source as (1, 3, h, w) in [0, 1] on the device."""
         views = self._layout.views(self._buffer, 1)
-        for view, plane in zip(views, frame.planes, strict=True):
+        for view, plane in zip(views, host_planes(frame), strict=True):
             np.copyto(view.numpy()[0], plane)
         route = self._route(frame.color)
         (green, blue, red), _ = route(tuple(view.to(self._device) for view in views))

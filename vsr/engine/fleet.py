@@ -106,6 +106,10 @@ class Fleet(FrameUpscaler):
     def ahead(self) -> int:
         return sum(member.upscaler.ahead for member in self._crew)
 
+    @override
+    def leave_results(self) -> bool:
+        return False
+
     @property
     def dealt(self) -> tuple[int, ...]:
         """Frames that each member was given, in the order of members, less those that it failed."""

@@ -8,7 +8,7 @@ from threading import Condition
 from vsr.engine.dealing import Share, is_due
 from vsr.engine.devices import Precision
 from vsr.engine.repeats import Shot
-from vsr.engine.staging import Planes
+from vsr.engine.staging import Result
 from vsr.engine.stream import Batch
 
 
@@ -30,7 +30,7 @@ class Task:
     shots: list[Shot]
     frames: int
     done: bool = False
-    results: list[Planes] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
     finite: bool = True
     precision: Precision | None = None
     _shots_left: int = 0

@@ -2,9 +2,11 @@
 
 Films are telecined, animation is drawn on twos and threes, and encoders skip what does not change:
 such frames are decoded to the very same samples. Only that counts; times and side data stay each
-frame's own.
+frame's own. Frames that lie on a device are not compared, as the host would have to wait for that:
+each counts as new, which is said once.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +14,8 @@ from typing import Final
 import numpy as np
 
 from vsr.types import Frame
+
+_log = logging.getLogger(__name__)
 
 _FIRST_ROWS: Final = 16
 """Where most pictures that differ do so already."""
@@ -41,15 +45,21 @@ def shots(frames: Iterable[Frame], every: int | None = None) -> Iterator[Shot]:
             that a part does not depend on the one before.
     """
     previous: Frame | None = None
+    told = False
     for index, frame in enumerate(frames):
         part, place = divmod(index, every) if every else (0, index)
         new = previous is None or place == 0 or not same_picture(previous, frame)
+        if frame.surface is not None and not told:
+            told = True
+            _log.info("frames stay on the device, where repeated pictures are not looked for")
         yield Shot(frame, new, part)
         previous = frame
 
 
 def same_picture(a: Frame, b: Frame) -> bool:
     """Whether two frames hold the same samples with the same meaning."""
+    if a.surface is not None or b.surface is not None:
+        return False
     if a.format != b.format or a.color != b.color:
         return False
     pairs = tuple(zip(a.planes, b.planes, strict=True))

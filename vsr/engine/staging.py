@@ -3,8 +3,10 @@
 A CUDA lane owns three streams and a ring of slots. A slot has a pinned host buffer and a device
 buffer for each direction, allocated once. Frames are copied into pinned memory, uploaded on one
 stream, computed on another and downloaded on a third; events order them, and the host waits only
-for the event of the batch that it hands out. A host lane does the same on the CPU, where there is
-nothing to carry: its slots are workers, each with its share of the threads.
+for the event of the batch that it hands out. Pictures that lie on the device already are taken from
+there, and results can be left there for an encoder that takes them (`vsr.engine.surfaces`). A host
+lane does the same on the CPU, where there is nothing to carry: its slots are workers, each with its
+share of the threads.
 """
 
 import time
@@ -20,17 +22,20 @@ from torch import Tensor
 
 from vsr.engine.base import PlaneMap
 from vsr.engine.color import Picture, torch_dtype
+from vsr.engine.surfaces import SurfacePool, fits, upload
 from vsr.trace import Trace, spanned
-from vsr.types import Frame, Plane
+from vsr.types import DevicePlanes, Frame, Plane
 
 type Planes = tuple[Plane, ...]
+type Result = Planes | DevicePlanes
+"""A picture on the host, or left on the device."""
 
 
 class Ticket(Protocol):
     """A batch under way."""
 
-    def collect(self) -> tuple[list[Planes], bool]:
-        """Waits; gives the planes of each frame, the caller's own, and whether all were finite."""
+    def collect(self) -> tuple[Sequence[Result], bool]:
+        """Waits; gives the picture of each frame, the caller's own, and whether all were finite."""
         ...
 
 
@@ -41,6 +46,10 @@ class Lane(Protocol):
     """Batches that may be under way while the next is submitted."""
     trace: Trace | None
     """Records what the device does."""
+
+    def leave_results(self) -> bool:
+        """Leaves results on the device from now on; False if it cannot, and nothing changes."""
+        ...
 
     def __enter__(self) -> object:
         """Starts what a stream needs."""
@@ -101,7 +110,8 @@ def _fill(views: tuple[Tensor, ...], frames: Sequence[Frame]) -> None:
     for p, view in enumerate(views):
         rows = view.numpy()
         for n, frame in enumerate(frames):
-            np.copyto(rows[n], frame.planes[p])
+            if frame.surface is None:
+                np.copyto(rows[n], frame.planes[p])
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +148,10 @@ class HostLane:
         self._free = self._buffers()
         self._pool: ThreadPoolExecutor | None = None
 
+    def leave_results(self) -> bool:
+        """See `Lane`; there is no other place than the host."""
+        return False
+
     def _buffers(self) -> list[Tensor]:
         return [torch.empty(self._layout.bytes, dtype=torch.uint8) for _ in range(self.depth + 1)]
 
@@ -169,6 +183,7 @@ class HostLane:
             with torch.inference_mode(), spanned(self.trace, "network"):
                 views = self._layout.views(buffer, len(frames))
                 _fill(views, frames)
+                upload(frames, views)
                 return kernel(views)
         finally:
             self._free.append(buffer)
@@ -209,6 +224,9 @@ class _Slot:
         )
         self.uploaded, self.computed, self.downloaded = (torch.cuda.Event() for _ in range(3))  # type: ignore[no-untyped-call]
         self.begun: tuple[torch.cuda.Event, ...] | None = None
+        self.decoded = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self.kept: tuple[DevicePlanes, ...] = ()
+        self.surfaces: list[DevicePlanes] = []
 
     def time(self) -> None:
         """Lets the events tell times, which costs a little: when each stream began, and ended."""
@@ -256,16 +274,24 @@ class CudaTicket:
     free: list[_Slot]
     clock: "_Clock | None"
 
-    def collect(self) -> tuple[list[Planes], bool]:
+    def collect(self) -> tuple[Sequence[Result], bool]:
         """See `Ticket`."""
         self.slot.downloaded.synchronize()
+        self.slot.kept = ()  # the uploads have passed, and the decoder may have its memory back
         if self.clock is not None:
             self.clock.record(self.slot)
-        arrays = [view.numpy() for view in self.layout.views(self.slot.host_out, self.count)]
-        frames = [tuple(array[n].copy() for array in arrays) for n in range(self.count)]
+        frames = self._left() or self._copied()
         healthy = bool(torch.isfinite(self.slot.health[0]))
         self.free.append(self.slot)
         return frames, healthy
+
+    def _left(self) -> list[DevicePlanes]:
+        left, self.slot.surfaces = self.slot.surfaces, []
+        return left
+
+    def _copied(self) -> list[Planes]:
+        arrays = [view.numpy() for view in self.layout.views(self.slot.host_out, self.count)]
+        return [tuple(array[n].copy() for array in arrays) for n in range(self.count)]
 
 
 class CudaLane:
@@ -292,7 +318,15 @@ class CudaLane:
         )
         self._free = [_Slot(device, self._source, self._target) for _ in range(depth + 1)]
         self._clock: _Clock | None = None
+        self._picture = target
+        self._pool: SurfacePool | None = None
         torch.cuda.current_stream(device).synchronize()
+
+    def leave_results(self) -> bool:
+        """See `Lane`."""
+        if fits(self._picture):
+            self._pool = SurfacePool(self._device, self._picture)
+        return self._pool is not None
 
     def __enter__(self) -> None:
         """Sets the clock if a trace is recorded; streams and slots stay."""
@@ -311,29 +345,48 @@ class CudaLane:
             self._queue(slot, frames, kernel)
         except BaseException:
             self._upload.synchronize()  # the host buffer is about to be refilled
+            slot.kept, slot.surfaces = (), []
             self._free.append(slot)
             raise
         return CudaTicket(slot, self._target, count, self._free, self._clock)
 
     def _queue(self, slot: _Slot, frames: Sequence[Frame], kernel: PlaneMap) -> None:
         count = len(frames)
-        host = self._source.views(slot.host_in, count)
-        _fill(host, frames)
+        _fill(self._source.views(slot.host_in, count), frames)
+        views = self._source.views(slot.device_in, count)
         with torch.cuda.stream(self._upload):
             slot.begin(0)
-            slot.device_in.copy_(slot.host_in, non_blocking=True)
+            self._carry(slot, frames, views)
             slot.uploaded.record()
         with torch.cuda.stream(self._compute):
             self._compute.wait_event(slot.uploaded)
             slot.begin(1)
-            planes, health = kernel(self._source.views(slot.device_in, count))
-            for view, plane in zip(self._target.views(slot.device_out, count), planes, strict=True):
-                view.copy_(plane)
+            planes, health = kernel(views)
+            if self._pool is not None:
+                slot.surfaces = [self._pool.put([p[n] for p in planes]) for n in range(count)]
+            else:
+                self._settle(slot, planes, count)
             slot.device_health.copy_(health.view(1))
             slot.computed.record()
         with torch.cuda.stream(self._download):
             self._download.wait_event(slot.computed)
             slot.begin(2)
-            slot.host_out.copy_(slot.device_out, non_blocking=True)
+            if self._pool is None:
+                slot.host_out.copy_(slot.device_out, non_blocking=True)
             slot.health.copy_(slot.device_health, non_blocking=True)
             slot.downloaded.record()
+
+    def _carry(self, slot: _Slot, frames: Sequence[Frame], views: tuple[Tensor, ...]) -> None:
+        """Brings a batch into its slot, on the upload stream: from the host, and from surfaces."""
+        on_device = [frame.surface is not None for frame in frames]
+        if not all(on_device):
+            slot.device_in.copy_(slot.host_in, non_blocking=True)
+        if any(on_device):
+            # FFmpeg's decoder writes its pictures on the default stream
+            slot.decoded.record(torch.cuda.default_stream(self._device))
+            self._upload.wait_event(slot.decoded)
+            slot.kept = upload(frames, views)
+
+    def _settle(self, slot: _Slot, planes: tuple[Tensor, ...], count: int) -> None:
+        for view, plane in zip(self._target.views(slot.device_out, count), planes, strict=True):
+            view.copy_(plane)

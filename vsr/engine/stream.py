@@ -11,7 +11,7 @@ results in order. `vsr.engine.fleet` exchanges the middle one for that of severa
 
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,13 +23,14 @@ from vsr.engine.color import Picture
 from vsr.engine.devices import Precision
 from vsr.engine.repeats import Shot, shots
 from vsr.engine.route import route_for
-from vsr.engine.staging import Lane, Planes, Ticket, open_lane
+from vsr.engine.staging import Lane, Planes, Result, Ticket, open_lane
+from vsr.engine.surfaces import showing
 from vsr.errors import NonFiniteError, OutOfMemoryError
 from vsr.pipeline import batched, never
 from vsr.resample import Kernel
 from vsr.tiling import smallest_tile
 from vsr.trace import Trace
-from vsr.types import ColorSpec, Frame
+from vsr.types import ColorSpec, DevicePlanes, Frame
 
 _log = logging.getLogger(__name__)
 
@@ -81,19 +82,19 @@ class Batch:
 
     Attributes:
         shots: The group or part.
-        results: Planes for each of its new pictures.
+        results: A picture for each of its new pictures.
         finite: Whether all samples were.
         settings: With which they were computed.
     """
 
     shots: list[Shot]
-    results: list[Planes]
+    results: Sequence[Result]
     finite: bool
     settings: Settings
 
 
-type Computed = tuple[list[Shot], list[Planes]]
-"""Shots, and planes for each of their new pictures."""
+type Computed = tuple[list[Shot], Sequence[Result]]
+"""Shots, and a picture for each of their new pictures."""
 
 
 class FrameUpscaler:
@@ -138,7 +139,7 @@ class FrameUpscaler:
         """Sets what every way to compute needs."""
         self.device, self.settings = device, settings
         self._target = target
-        self._latest: Planes = ()
+        self._latest: Result = ()
         self._finishing = -1
         self.engine = "torch"
         self.reused = 0
@@ -197,6 +198,10 @@ class FrameUpscaler:
     def ahead(self) -> int:
         """Groups that may be under way while the next is begun."""
         return self._lane.depth
+
+    def leave_results(self) -> bool:
+        """Leaves results on the device for an encoder that takes them there; False if it cannot."""
+        return self.finish is None and self._lane.leave_results()
 
     def batches(self, groups: Iterable[list[Shot]], trace: Trace | None = None) -> Generator[Batch]:
         """Computes groups in order, and judges nothing; what a fleet asks of its members.
@@ -292,22 +297,19 @@ class FrameUpscaler:
             return
         yield Batch(flight.shots, results, finite, flight.settings)
 
-    def _finished(self, group: list[Shot], results: list[Planes]) -> Iterator[Frame]:
+    def _finished(self, group: list[Shot], results: Sequence[Result]) -> Iterator[Frame]:
         fresh = iter(results)
         for shot in group:
             if shot.part != self._finishing and self.restart is not None:
                 self.restart()
             self._finishing = shot.part
             if shot.new:
-                planes = next(fresh)
-                self._latest = self.finish(shot.frame, planes) if self.finish else planes
+                made = next(fresh)
+                if self.finish is not None and not isinstance(made, DevicePlanes):
+                    made = self.finish(shot.frame, made)
+                self._latest = made
             self.reused += not shot.new
-            yield replace(
-                shot.frame,
-                planes=self._latest,
-                format=self._target.format,
-                color=self._target.color,
-            )
+            yield showing(shot.frame, self._latest, self._target)
 
     def _rebuild(self) -> None:
         if self.device.type == "cuda":

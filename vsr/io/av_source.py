@@ -30,10 +30,11 @@ from vsr.io.facts import (
     sample_aspect,
     synthetic_rate,
 )
-from vsr.io.formats import canonical_name, pixel_format, to_planes
+from vsr.io.formats import canonical_name, layout_of
+from vsr.io.hardware import on_host, picture_of, samples_name
 from vsr.io.orientation import Orientation
 from vsr.io.times import Timeline
-from vsr.types import ColorSpec, Frame, PixelFormat, VideoInfo
+from vsr.types import ColorSpec, Frame, VideoInfo
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class SourceOptions:
         stream: Index of the video stream; None chooses.
         allow_url: Whether the path may be an address.
         threads: Decoder threads; None leaves it to FFmpeg.
+        keep_on: CUDA device whose decoder may leave frames in its memory, as `Frame.surface`.
 
     Raises:
         UsageError: A start before 0, or an end that is not after the start.
@@ -76,6 +78,7 @@ class SourceOptions:
     stream: int | None = None
     allow_url: bool = False
     threads: int | None = None
+    keep_on: int | None = None
 
     def __post_init__(self) -> None:
         if self.start is not None and self.start < 0:
@@ -156,6 +159,7 @@ class AvSource:
             max_pixels=self.options.max_pixels,
             allow_url=self.options.allow_url,
             hwaccel=self.options.hwaccel,
+            keep_on=self.options.keep_on,
             threads=self.options.threads,
         )
         return Decoder(self.path, options, self.damage)
@@ -205,7 +209,7 @@ class AvSource:
         self._parity = container_parity(decoder.stream.codec_context)
         self.interlaced = self._woven(first)
         self._refuse_fields(first, self.first_pts)
-        self._layout = self._layout_of(first)
+        self._layout = layout_of(samples_name(first))
         found = read_orientation(decoder.stream, first)
         baked = found if self.options.bake_rotation else Orientation(mirrored=found.mirrored)
         self._baked = baked
@@ -231,13 +235,6 @@ class AvSource:
             rotation=kept.rotation,
             hdr=read_hdr(stream, context, self._head),
         )
-
-    def _layout_of(self, frame: av.VideoFrame) -> PixelFormat:
-        layout = pixel_format(canonical_name(frame.format.name))
-        if layout is None:  # canonical names all have a layout
-            msg = f"{self.path}: pixel format {frame.format.name} cannot be read"
-            raise UnsupportedSourceError(msg)
-        return layout
 
     def _estimated_count(self, rate: Fraction | None) -> int | None:
         """Frames by the headers, cut down to the excerpt; for progress only."""
@@ -290,8 +287,10 @@ class AvSource:
             _log.warning("%s: %s", self.path, self.damage.message)
 
     def _picture(self, frame: av.VideoFrame, facts: _Facts) -> Frame:
+        planes, surface = picture_of(frame, self._layout, stays=not self._baked)
         picture = Frame(
-            planes=to_planes(frame, self._layout),
+            planes=planes,
+            surface=surface,
             format=self._layout,
             color=facts.color,
             pts=facts.pts,
@@ -310,6 +309,7 @@ class AvSource:
             if deinterlacer is None and not self._wants_filter(frame):
                 yield frame, facts
                 continue
+            frame = on_host(frame)  # noqa: PLW2901
             if deinterlacer is None:
                 every = self.options.deinterlace == "on" or self._parity is not None
                 deinterlacer = Deinterlacer(frame, parity=self._parity, every=every)
@@ -377,13 +377,12 @@ class AvSource:
                 "one size; process the parts with --start and --end"
             )
             raise SourceError(msg)
-        name = canonical_name(frame.format.name)
-        if not warned and name != canonical_name(first.format.name):
+        names = samples_name(first), samples_name(frame)
+        if not warned and canonical_name(names[0]) != canonical_name(names[1]):
             _log.warning(
                 "%s: the pixel format changes from %s to %s at %.3f s; it is converted back",
                 self.path,
-                first.format.name,
-                frame.format.name,
+                *names,
                 self._seconds(pts),
             )
             return True

@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from vsr.errors import DeviceError, UnsupportedSourceError
 from vsr.io.color import fraction
 from vsr.io.damage import Damage
+from vsr.io.hardware import owning, works
 from vsr.io.open import open_input, too_large
 from vsr.io.png_profile import without_profile
 from vsr.io.streams import choose_video, decoder_for
@@ -46,6 +47,8 @@ class DecoderOptions:
         max_pixels: Larger pictures are refused.
         allow_url: Whether addresses may be opened.
         hwaccel: `cuda` decodes on the device or fails; `auto` falls back to the processor.
+        keep_on: CUDA device in whose memory frames that it decodes stay, if that works; None brings
+            them to the host's.
         threads: Decoder threads; None leaves it to FFmpeg.
         frame_threads: Whether several frames may be decoded at once.
     """
@@ -54,6 +57,7 @@ class DecoderOptions:
     max_pixels: int = 1 << 27
     allow_url: bool = False
     hwaccel: Hardware = "none"
+    keep_on: int | None = None
     threads: int | None = None
     frame_threads: bool = True
 
@@ -72,7 +76,7 @@ class Decoder:
 
     def __init__(self, path: str | Path, options: DecoderOptions, damage: Damage) -> None:
         self.path, self.options, self.damage = path, options, damage
-        accel = _accelerator(options.hwaccel)
+        accel = _accelerator(options.hwaccel, options.keep_on)
         self.container = open_input(
             path, allow_url=options.allow_url, hwaccel=accel, max_pixels=options.max_pixels
         )
@@ -266,8 +270,8 @@ class Decoder:
                     self.damage.missing(self._seconds(pts))
 
 
-def _accelerator(wanted: Hardware) -> HWAccel | None:
-    """Probes the device; frames are downloaded to host memory by PyAV.
+def _accelerator(wanted: Hardware, keep_on: int | None) -> HWAccel | None:
+    """Probes the device; PyAV downloads frames to host memory where they may not stay there.
 
     Raises:
         DeviceError: `cuda` is wanted and there is no such device.
@@ -283,4 +287,6 @@ def _accelerator(wanted: Hardware) -> HWAccel | None:
             raise DeviceError(msg) from error
         _log.info("no CUDA device to decode with; the processor decodes")
         return None
+    if keep_on is not None and works(keep_on):
+        return owning(keep_on)
     return HWAccel("cuda", allow_software_fallback=True)

@@ -79,6 +79,15 @@ def ffmpeg_name(format: PixelFormat) -> str:  # noqa: A002 - the field's own wor
     return name
 
 
+def layout_of(name: str) -> PixelFormat:
+    """The layout that holds any FFmpeg pixel format without loss.
+
+    Raises:
+        UnsupportedSourceError: See `canonical_name`.
+    """
+    return _canonical()[canonical_name(name)]
+
+
 @cache
 def canonical_name(name: str) -> str:
     """The planar FFmpeg format that holds any FFmpeg pixel format without loss.

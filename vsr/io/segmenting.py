@@ -1,6 +1,7 @@
 """Encodes a film in segments: each by an encoder of its own, into a file of its own.
 
-While an encoder gives the last pictures of its segment, the next one begins already.
+While an encoder gives the last pictures of its segment, the next one begins already. Pictures that
+lie on a device go to NVENC as they are, and to any other encoder through host memory.
 """
 
 import logging
@@ -15,14 +16,15 @@ from av.video.frame import PictureType
 from vsr.errors import EncoderError, SinkError, VsrError
 from vsr.io.atomic import sink_error
 from vsr.io.color import tag_frame
-from vsr.io.encoders import native_format, open_context
+from vsr.io.encoders import configure, native_format, open_context
 from vsr.io.formats import from_planes
+from vsr.io.hardware import CUDA, from_surface
 from vsr.io.journal import JobFolder
 from vsr.io.plan import OutputPlan
 from vsr.io.segments import Piece, Segment, SegmentWriter
 from vsr.io.tracks import AnyPacket
 from vsr.pipeline import Prefetch
-from vsr.types import Frame, VideoInfo
+from vsr.types import DevicePlanes, Frame, VideoInfo
 
 _log = logging.getLogger(__name__)
 
@@ -32,11 +34,15 @@ _ADDITION: Final = "matroska_block_additional"
 class PartEncoder:
     """Encodes one segment.
 
+    An encoder that opens on a device needs its first picture for that, and opens with it.
+
     Args:
         plan: Of the output.
         picture: Of the output: its format and colour are those that the frames have.
         writer: Takes the packets.
         threads: Of the encoder; its own choice if None.
+        on_device: Whether to take pictures from a CUDA device; those of the host are then copied
+            there.
 
     Attributes:
         frames: Written so far.
@@ -46,7 +52,13 @@ class PartEncoder:
     """
 
     def __init__(
-        self, plan: OutputPlan, picture: VideoInfo, writer: SegmentWriter, threads: int | None
+        self,
+        plan: OutputPlan,
+        picture: VideoInfo,
+        writer: SegmentWriter,
+        threads: int | None,
+        *,
+        on_device: bool = False,
     ) -> None:
         self.frames = 0
         self._plan, self._picture, self._writer = plan, picture, writer
@@ -57,8 +69,12 @@ class PartEncoder:
         context.flags |= Flags.global_header
         if threads is not None:
             context.thread_count = threads
-        open_context(encoder, picture, plan.options.quality, context=context)
-        self._context = context
+        if on_device:
+            configure(context, encoder, picture, plan.options.quality)
+            context.pix_fmt = "cuda"
+        else:
+            open_context(encoder, picture, plan.options.quality, context=context)
+        self._context, self._on_device = context, on_device
 
     def write(self, frame: Frame) -> None:
         """Encodes one frame.
@@ -71,10 +87,10 @@ class PartEncoder:
         pts = round(frame.pts * (frame.time_base / base))
         if self._first is None:
             self._first = pts
-        made = from_planes(frame)
+        made = from_surface(frame) if frame.surface else from_planes(frame)
         tag_frame(made, self._picture.color)
         native = native_format(self._plan.encoder, self._picture.format)
-        if made.format.name != native:
+        if made.format.name not in (native, "cuda" if self._on_device else native):
             made = made.reformat(format=native)
         # an encoder sees its segment begin at 0, wherever that lies in the film
         made.pts, made.time_base = pts - self._first, base
@@ -166,7 +182,10 @@ class SegmentEncoder:
         if self._part is None:
             number = len(self._folder.journal.segments) + (self._ending is not None)
             writer = self._folder.begin(number)
-            self._part = PartEncoder(self._plan, self._picture, writer, self._threads)
+            on_device = frame.surface is not None and takes_from_device(self._plan, frame.surface)
+            self._part = PartEncoder(
+                self._plan, self._picture, writer, self._threads, on_device=on_device
+            )
         self._part.write(frame)
         self.frames += 1
         if self._part.frames == self._folder.frames:
@@ -214,6 +233,11 @@ class SegmentEncoder:
             self._settle()
         except VsrError as error:  # the error that has led here, or a later one
             _log.debug("while abandoning: %s", error)
+
+
+def takes_from_device(plan: OutputPlan, surface: DevicePlanes) -> bool:
+    """Whether an encoder takes pictures from where this one lies."""
+    return surface.device[0] == CUDA and plan.encoder.codec.endswith("_nvenc")
 
 
 def _finished(part: PartEncoder) -> Iterator[Segment]:
