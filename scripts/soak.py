@@ -4,10 +4,12 @@
     scripts/soak.py --hours 6 --file          the same as a file job, cut into segments
     scripts/soak.py --signals 500             a stop signal at 500 drawn moments of a short job
 
-Prints the memory and the open files of the program over time, and fails where they grow.
+Prints the memory and the open files of the program over time, and fails where they grow. What came
+out is kept in scripts/bench/results/soak.json.
 """
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -30,6 +32,7 @@ RATE = 24
 SIZE = (32, 24)
 VSR = (sys.executable, "-m", "vsr")
 SETTINGS = ("-s", "2", "-n", "bicubic", "--device", "cpu")
+RESULTS = REPO / "scripts" / "bench" / "results" / "soak.json"
 GROWTH = 32 << 20
 """Bytes that the peak of the second half may lie above that of the second eighth."""
 
@@ -55,6 +58,7 @@ class Watch:
     def __init__(self, pid: int, total: int) -> None:
         self._folder, self._total = Path(f"/proc/{pid}"), total
         self.samples: list[Sample] = []
+        self.facts: dict[str, float] = {}
         self._told, self._began = 0, time.monotonic()
 
     def look(self, frames: int) -> None:
@@ -85,6 +89,12 @@ class Watch:
         files = max(s.handles for s in late) - max(s.handles for s in early)
         threads = max(s.threads for s in late) - max(s.threads for s in early)
         print(f"grown: {grown / 2**20:+.1f} MiB, {files:+} files, {threads:+} threads")
+        self.facts = {
+            "peak MiB": round(max(s.memory for s in self.samples) / 2**20, 1),
+            "grown MiB": round(grown / 2**20, 1),
+            "grown files": files,
+            "grown threads": threads,
+        }
         return int(grown > GROWTH or files > 0 or threads > 0)
 
 
@@ -123,7 +133,9 @@ def through_a_pipe(frames: int) -> int:
             watch.look(done)
     code = process.wait()
     print(f"{done} of {frames} frames came back, exit code {code}")
-    return watch.verdict() or int(code != 0 or done != frames)
+    verdict = watch.verdict() or int(code != 0 or done != frames)
+    record("pipe", frames=done, verdict=verdict, **watch.facts)
+    return verdict
 
 
 def as_a_file(frames: int, folder: Path) -> int:
@@ -143,7 +155,9 @@ def as_a_file(frames: int, folder: Path) -> int:
     with av.open(target) as file:
         made = sum(1 for packet in file.demux(video=0) if packet.size)
     print(f"{made} of {frames} frames are in the file, exit code {code}")
-    return watch.verdict() or int(code != 0 or made != frames)
+    verdict = watch.verdict() or int(code != 0 or made != frames)
+    record("file", frames=made, verdict=verdict, **watch.facts)
+    return verdict
 
 
 def write(path: Path, frames: int) -> None:
@@ -186,7 +200,15 @@ def with_signals(count: int, folder: Path) -> int:
     subprocess.run(line, check=True, cwd=REPO)
     same = target.read_bytes() == calm
     print(f"{count} signals, exit codes {codes}, {wrong} wrong, the same bytes at last: {same}")
+    told = {str(code): number for code, number in sorted(codes.items())}
+    record("signals", sent=count, wrong=wrong, codes=told, same=same)
     return int(wrong > 0 or not same)
+
+
+def record(name: str, **facts: object) -> None:
+    """Keeps what a run came to beside the results of the benchmarks."""
+    known = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    RESULTS.write_text(json.dumps({**known, name: facts}, indent=1) + "\n", "utf-8")
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """Time per frame of the networks on the CPU, by every engine that is installed, in one run.
 
     python scripts/bench/cpu.py [--rounds 7] [--frames 3] [--threads 2] [--weights FILE]
+    python scripts/bench/cpu.py --short    a trial at a quarter of the sizes, writes nothing
 
 Compact 64×16 x4 at 320×180 and the embedded models, x4 at 320×180 and x2 at 640×360: PyTorch eager,
 vsr's own path, OpenVINO, ONNX Runtime and ncnn, in every precision that they have. `alone`: one
@@ -276,7 +277,10 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=3, help="of each caller in a round")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--weights", type=Path, help="of compact 64×16 x4, for its distances")
+    parser.add_argument("--short", action="store_true", help="one small round; writes nothing")
     options = parser.parse_args()
+    if options.short:
+        options.rounds, options.frames = 1, 1
     torch.set_num_threads(options.threads)
     here = {n: importlib.metadata.version(n) for n in PACKAGES if importlib.util.find_spec(n)}
     if absent := [name for name in PACKAGES if name not in here]:
@@ -289,7 +293,8 @@ def main() -> None:
         runs = {f"oneDNN {kind}": convolution(kind) for kind in kinds}
         inputs = flops(nn.Conv2d(64, 64, 3), (180, 320))
         rows += measure("convolution 64→64", runs, x, inputs, options)
-    for name, module, spec, size in subjects(options.weights):
+    for name, module, spec, whole in subjects(options.weights):
+        size = (whole[0] // 4, whole[1] // 4) if options.short else whole
         x = picture(spec.channels or 1, *size)
         runs = ways(module, spec, size)
         found = measure(name, runs, x, flops(module, size), options)
@@ -298,6 +303,8 @@ def main() -> None:
         print(f"{name} at {size[1]}×{size[0]}: done", flush=True)
     print()
     show(rows)
+    if options.short:
+        return
     name = f"cpu-{slug(processor())}"
     facts = {
         "machine": machine() | {"packages": here},
