@@ -41,7 +41,7 @@ def test_header_tells_an_activation_without_weights():
     ("header", "said"),
     [
         ({"architecture": "rrdb"}, "header says 'rrdb'"),
-        ({"config": '{"features": 1000000000}'}, "features = 1000000000"),
+        ({"config": '{"features": 1000000000}'}, "'features' = '1000000000'"),
         ({"config": '{"colour": 3}'}, "'colour'"),
         ({"config": '{"features": "4"}'}, "'features'"),
         ({"config": '{"activation": "gelu"}'}, "'gelu'"),

@@ -285,8 +285,8 @@ def test_plksr_norm_groups_come_from_a_header():
     x = torch.rand(1, 3, 6, 6)
     with torch.inference_mode():
         assert not torch.allclose(build(state)[0](x), build(state, header)[0](x))
-    for groups in (0, 3):
-        with pytest.raises(CheckpointError, match=f"8 channels .* {groups} groups"):
+    for groups, said in ((0, "'norm_groups' = '0'"), (3, "8 channels .* 3 groups")):
+        with pytest.raises(CheckpointError, match=said):
             build(state, header | {"config": f'{{"norm_groups": {groups}}}'})
 
 

@@ -170,7 +170,8 @@ def _with_hints(arch: Architecture[Any], config: Any, metadata: Mapping[str, str
     hints = {name: _like(known.get(name), value) for name, value in hints.items()}
     for name, value in hints.items():
         if name not in known or not _usable(kinds[name], known[name], value):
-            msg = f"the checkpoint's header has an unusable setting {_quoted(name)} for {arch.id}"
+            told = f"{_quoted(name)} = {_quoted(str(value))}"
+            msg = f"the checkpoint's header has an unusable setting {told} for {arch.id}"
             raise CheckpointError(msg)
         if name not in arch.hinted and value != known[name]:
             msg = (
