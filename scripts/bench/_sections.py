@@ -189,6 +189,28 @@ def fuzz(facts: Facts) -> Sequence[tuple[str, Table]]:
     return [(facts["date"], (["target", "seconds", "cases", "findings", "still open"], rows))]
 
 
+def soak(facts: Facts) -> Sequence[tuple[str, Table]]:
+    """What every kind of long run came to."""
+    rows = [
+        [kind, ", ".join(f"{name} {value}" for name, value in told.items())]
+        for kind, told in facts.items()
+    ]
+    return [("", (["run", "what it came to"], rows))]
+
+
+def scale(facts: Facts) -> Sequence[tuple[str, Table]]:
+    """Measured seconds, and the simulated ones of many workers."""
+    measured = [[workers, f"{seconds}"] for workers, seconds in facts["seconds"].items()]
+    tables = [("measured", (["workers", "seconds"], measured))]
+    for film, found in facts["simulated"].items():
+        rows = [
+            [workers, f"{told['seconds']}", f"{told['efficiency']:.0%}"]
+            for workers, told in found.items()
+        ]
+        tables.append((f"simulated, {film}", (["workers", "seconds", "efficiency"], rows)))
+    return tables
+
+
 def cpu(facts: Facts) -> Sequence[tuple[str, Table]]:
     """Every engine by network, mode and precision."""
     head = ["network", "engine", "mode", "ms/frame", "processor ms", "GFLOP/s", "dB from fp32"]
@@ -318,4 +340,6 @@ SECTIONS: dict[str, Section] = {
     "codec": codec,
     "training": training,
     "fuzz": fuzz,
+    "soak": soak,
+    "scale": scale,
 }

@@ -21,7 +21,11 @@ from _sections import SECTIONS, anything
 
 REPO = Path(__file__).resolve().parents[2]
 PAGE = "README.md"
-_SCRIPTS = {"training": "scripts/train_recipes.py", "fuzz": "scripts/fuzz.py"}
+_SCRIPTS = {
+    "training": "scripts/train_recipes.py",
+    "fuzz": "scripts/fuzz.py",
+    "soak": "scripts/soak.py",
+}
 _HEAD = """# Measured
 
 This page is made by `python scripts/bench/report.py` from the files beside it. Each section says
