@@ -28,6 +28,10 @@ import av
 import numpy as np
 
 REPO = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPO / "scripts" / "bench"))
+
+from _report import machine  # noqa: E402 - it lies with the benchmarks
+
 RATE = 24
 SIZE = (32, 24)
 VSR = (sys.executable, "-m", "vsr")
@@ -208,7 +212,8 @@ def with_signals(count: int, folder: Path) -> int:
 def record(name: str, **facts: object) -> None:
     """Keeps what a run came to beside the results of the benchmarks."""
     known = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-    RESULTS.write_text(json.dumps({**known, name: facts}, indent=1) + "\n", "utf-8")
+    told = {**known, "machine": machine(), name: facts}
+    RESULTS.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
 
 
 def main() -> int:

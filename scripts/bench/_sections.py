@@ -194,6 +194,7 @@ def soak(facts: Facts) -> Sequence[tuple[str, Table]]:
     rows = [
         [kind, ", ".join(f"{name} {value}" for name, value in told.items())]
         for kind, told in facts.items()
+        if kind != "machine"
     ]
     return [("", (["run", "what it came to"], rows))]
 
