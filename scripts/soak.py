@@ -1,8 +1,8 @@
 """Endurance: a long made-up film through `vsr pipe` or `vsr upscale`, or signals at any moment.
 
-    python scripts/soak.py --hours 6                 six hours of 24 fps at 32x24, through a pipe
-    python scripts/soak.py --hours 6 --file          the same as a file job, cut into segments
-    python scripts/soak.py --signals 500             a stop signal at 500 drawn moments of a short job
+    python scripts/soak.py --hours 6          six hours of 24 fps at 32x24, through a pipe
+    python scripts/soak.py --hours 6 --file   the same as a file job, cut into segments
+    python scripts/soak.py --signals 500      a stop signal at 500 drawn moments of a short job
 
 Prints the memory and the open files of the program over time, and fails where they grow. What came
 out is kept in scripts/bench/results/soak.json.
