@@ -24,10 +24,11 @@ Small networks on luma for clean sources, the default of `vsr`. Architecture `co
 - **Recipe:** several runs after one another, each from the weights of the one before; the header
   of each file holds the settings of its last run. x2: `scripts/train_embedded.py` with Muon and
   crops drawn by how badly bicubic does on them, first alone, then towards the mean of its own
-  results over the eight symmetries (`--start`, `--teacher`). x3 and x4: an earlier version of that
+  results over the eight symmetries (`--start`, `--teacher`), and at last shortened from 12 hidden
+  convolutions to 10 and taught by the longer one. x3 and x4: an earlier version of that
   script (Adam on over-parametrised convolutions, evenly drawn crops; commit f95b60c), likewise with
   distillation.
-- **Hardware:** two cores of a shared virtual machine, bfloat16, minutes to an hour a run.
+- **Hardware:** two cores of a shared virtual machine, bfloat16, minutes to one and a half hours a run.
 - **Limits:** trained on clean bicubic reductions: it sharpens what is there, and does not remove
   compression damage, noise or interlacing.
 
