@@ -11,6 +11,7 @@ from vsr.errors import CancelledError
 
 _COMMANDS = (
     "upscale",
+    "batch",
     "pipe",
     "info",
     "verify",

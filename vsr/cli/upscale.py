@@ -10,6 +10,7 @@ import click
 from vsr.cli import albums, console, door, naming, pipe
 from vsr.cli.allocator import keep_freed_memory
 from vsr.cli.base import Argument, Command, Option
+from vsr.cli.cluster import cluster_option, run_many
 from vsr.cli.fetching import fetch_all
 from vsr.cli.options import job_options, picture_options
 from vsr.cli.progress import Json, Reporter, reporter
@@ -123,6 +124,7 @@ def _progress_option() -> click.Parameter:
         *job_options(),
         *picture_options(),
         *_journal_options(),
+        cluster_option(),
         _progress_option(),
     ],
     examples=_EXAMPLES,
@@ -150,14 +152,17 @@ def command(ctx: click.Context, /, **values: Any) -> None:
         for source, target in zip(sources, targets, strict=True)
     ]
     fetch_all(template)
-    ctx.exit(run_all(jobs, show, stop))
+    ctx.exit(run_many(jobs, values, show, stop))
 
 
 def _run_album(album: albums.Album, values: dict[str, Any], show: Reporter, stop: Stop) -> int:
     if values["output"] is not None and albums.kind_of(values["output"]) == "video":
         film = albums.film(album, values)
         fetch_all(film)
-        return run_all([film], show, stop)
+        return run_many([film], values, show, stop)
+    if values["cluster"] is not None:
+        msg = "--cluster takes videos, or pictures that become one; these become pictures"
+        raise UsageError(msg)
     job = albums.folder_job(album, values, _naming(values))
     fetch_all(job.how)
     return run_folder(job, album.name, show, stop)

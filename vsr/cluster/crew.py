@@ -1,0 +1,101 @@
+"""What a driver asks of its workers, wherever they are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from vsr.errors import VsrError
+from vsr.parts import Done, Part, Recipe, Unfit
+
+if TYPE_CHECKING:
+    from vsr.engine.loading import Model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """One thing to do.
+
+    Attributes:
+        film: Number of the job.
+        name: Of the job, for people.
+        recipe: Of the job.
+        model: The network's fingerprint, under which it was shared.
+        part: Which part to make; None to say how it would be computed.
+        way: How to compute; free if empty.
+        era: Which answers count: a film's number of changes of mind.
+    """
+
+    film: int
+    name: str
+    recipe: Recipe
+    model: str
+    part: Part | None
+    way: Mapping[str, Any]
+    era: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How a worker would compute."""
+
+    way: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """An errand whose worker is gone.
+
+    Attributes:
+        reason: What is known of that.
+    """
+
+    reason: str
+
+
+type Outcome = Done | Unfit | Way | Lost | VsrError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What became of an errand."""
+
+    errand: Errand
+    outcome: Outcome
+
+
+class Crew(Protocol):
+    """Workers that run errands, two packs of them at a time each."""
+
+    @property
+    def device(self) -> str:
+        """On what all compute, for people; more than one kind is joined by "and"."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """How many there are now."""
+        ...
+
+    def share(self, model: "Model") -> str:
+        """Lets all workers have a network; gives the name by which errands ask for it."""
+        ...
+
+    def free(self) -> int:
+        """How many packs can be given now.
+
+        Raises:
+            DeviceError: No worker is left, and none comes.
+        """
+        ...
+
+    def give(self, errands: Sequence[Errand]) -> None:
+        """Hands out a pack of errands, in the order in which they are to be run."""
+        ...
+
+    def answers(self, seconds: float) -> list[Answer]:
+        """What has come back, after waiting for so long at most."""
+        ...
+
+    def close(self) -> None:
+        """Lets all workers go; safe to call twice."""
+        ...
