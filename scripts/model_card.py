@@ -28,7 +28,7 @@ Small networks on luma for clean sources, the default of `vsr`. Architecture `co
   convolutions to 10 and taught by the longer one. x3 and x4: an earlier version of that
   script (Adam on over-parametrised convolutions, evenly drawn crops; commit f95b60c), likewise with
   distillation.
-- **Hardware:** two cores of a shared virtual machine, bfloat16, minutes to one and a half hours a run.
+- **Hardware:** two cores of a shared virtual machine, bfloat16, at most 95 minutes a run.
 - **Limits:** trained on clean bicubic reductions: it sharpens what is there, and does not remove
   compression damage, noise or interlacing.
 
