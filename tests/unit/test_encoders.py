@@ -1,3 +1,4 @@
+import os
 import struct
 from dataclasses import replace
 from fractions import Fraction
@@ -191,3 +192,18 @@ def test_pixel_formats_are_chosen_by_name_with_or_without_byte_order() -> None:
     assert encoders.parse_format("yuv420p10", encoder) == named("yuv420p10le")
     with pytest.raises(EncoderError, match="does not take pixel format 'yuva420p'; choose from"):
         encoders.parse_format("yuva420p", encoder)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="no such priorities here")
+def test_opening_an_encoder_leaves_the_priority_of_the_thread_alone():
+    """As root SVT-AV1 makes the thread that opens it a real-time one."""
+    policy = os.sched_getscheduler(0)
+    picture = VideoInfo(
+        width=64,
+        height=64,
+        format=PixelFormat(family="yuv", chroma_w=1, chroma_h=1),
+        color=ColorSpec(matrix=1, full_range=False),
+        time_base=Fraction(1, 25),
+    )
+    encoders.open_context(encoders.get("svtav1"), picture, Quality())
+    assert os.sched_getscheduler(0) == policy

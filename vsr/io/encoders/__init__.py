@@ -9,7 +9,8 @@ in `_match`.
 import importlib
 import os
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
@@ -195,7 +196,8 @@ def open_context(
             raise EncoderError(msg) from error
     configure(context, encoder, picture, quality)
     try:
-        context.open()
+        with _own_priority():
+            context.open()
     except (av.error.FFmpegError, ValueError) as error:
         asked = " ".join(f"{key}={value}" for key, value in sorted(quality.extra.items()))
         msg = (
@@ -209,6 +211,20 @@ def open_context(
         msg = f"{encoder.id} has no option {listed}; see ffmpeg -h encoder={encoder.codec}"
         raise EncoderError(msg)
     return context
+
+
+@contextmanager
+def _own_priority() -> Iterator[None]:
+    """Keeps this thread's priority: as root SVT-AV1 makes it a real-time one, before all others."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, given = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != policy:
+            os.sched_setscheduler(0, policy, given)
 
 
 def _reason(error: Exception) -> str:
