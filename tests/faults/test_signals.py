@@ -98,7 +98,8 @@ def test_a_signal_while_the_program_starts(program: Program, delay: float) -> No
     time.sleep(delay)
     process.send_signal(signal.SIGTERM)
     error = process.communicate(timeout=PATIENCE)[1].decode()
-    assert process.returncode in {0, 130, -signal.SIGTERM}
+    # PyTorch aborts by itself where an exception meets the middle of its import
+    assert process.returncode in {0, 130, -signal.SIGTERM, -signal.SIGABRT}
     assert "Traceback" not in error
     assert (program.folder / "out.mkv").exists() == (process.returncode == 0)
     assert program.litter() == []
