@@ -5,7 +5,8 @@ import json
 import pytest
 
 from vsr.cli.main import run
-from vsr.engine import assembly, tuning
+from vsr.engine import assembly
+from vsr.engine.experience import Experience
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,7 @@ def test_a_film_is_measured_and_the_fastest_way_remembered(film, capsys):
     assert {trial["engine"] for trial in found["trials"]} == {"torch"}
     rates = [trial["fps"] for trial in found["trials"]]
     assert rates == sorted(rates, reverse=True)
-    (choice,) = json.loads(tuning._path().read_text("utf-8")).values()
+    (choice,) = Experience("tuning.json").read().values()
     best = found["trials"][0]
     assert choice == {name: best[name] for name in choice}
 

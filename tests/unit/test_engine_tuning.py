@@ -8,9 +8,10 @@ from fractions import Fraction
 import pytest
 import torch
 
-from vsr.engine import assembly, tuning
+from vsr.engine import assembly
 from vsr.engine.assembly import Wishes, frame_upscaler, tune
 from vsr.engine.color import Picture
+from vsr.engine.experience import Experience
 from vsr.engine.loading import find_model
 from vsr.engine.tuning import Choice, Trial, key_for, remember, remembered, try_all
 from vsr.errors import DeviceError, UsageError
@@ -90,7 +91,7 @@ def test_what_is_found_is_remembered_for_that_job_only(tried, model):
 
 def remember_slow():
     """Changes what was remembered, to see that it is used."""
-    path = tuning._path()
+    path = Experience("tuning.json").path
     known = json.loads(path.read_text("utf-8"))
     (key,) = known
     assert remembered(key) == FAST
@@ -117,10 +118,12 @@ def test_one_picture_needs_no_trial_and_all_threads(tried, model):
     assert tried == []
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"k": {"engine": "torch", "threads": 3}}', "\0"])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "[" * 9999, '{"k": {"engine": "torch", "threads": 3}}', "\0"]
+)
 def test_a_damaged_memory_is_no_obstacle(content):
-    tuning._path().parent.mkdir(parents=True, exist_ok=True)
-    tuning._path().write_text(content, "utf-8")
+    Experience("tuning.json").path.parent.mkdir(parents=True, exist_ok=True)
+    Experience("tuning.json").path.write_text(content, "utf-8")
     assert remembered("k") is None
     remember("k", FAST)
     assert remembered("k") == FAST

@@ -69,6 +69,18 @@ class Command(click.Command):
                     formatter.write(f"{'':{formatter.current_indent}}{line}\n")
 
 
+class Group(click.Group):
+    """Commands in the order in which they were added; one may run where none is named."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs = {"context_settings": SETTINGS, "invoke_without_command": True, **kwargs}
+        super().__init__(*args, **kwargs)
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
 def _verbosity() -> list[click.Parameter]:
     def remember(ctx: click.Context, param: click.Parameter, value: int) -> None:
         ctx.meta[f"vsr.{param.name}"] = value

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vsr.cli.base import SETTINGS, Argument, Command, Option
+from vsr.cli.base import Argument, Command, Group, Option
 from vsr.cli.tables import size, table
 from vsr.cli.values import DeviceType, Size, SizeType, TileType
 from vsr.errors import UsageError
@@ -19,14 +19,7 @@ if TYPE_CHECKING:
 _JSON = Option(["--json", "as_json"], is_flag=True, help="Print JSON instead of a table.")
 
 
-class _Engines(click.Group):
-    """Lists where no subcommand is named."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
-        return ["list", "build", "clear"]
-
-
-@click.group(cls=_Engines, name="engine", context_settings=SETTINGS, invoke_without_command=True)
+@click.group(cls=Group, name="engine")
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """List, build ahead and delete the engines on disk; by itself, list them."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vsr.cli import console
-from vsr.cli.base import SETTINGS, Argument, Command, Option
+from vsr.cli.base import Argument, Command, Group, Option
 from vsr.cli.progress import clock, reporter
 from vsr.cli.signals import Stop
 from vsr.cli.tables import size, table
@@ -30,14 +30,7 @@ _RECURSIVE = Option(["-r", "--recursive"], is_flag=True, help="Look into folders
 _JSON = Option(["--json", "as_json"], is_flag=True, help="Print JSON instead of a table.")
 
 
-class _Jobs(click.Group):
-    """Lists where no subcommand is named."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
-        return ["list", "resume", "clean"]
-
-
-@click.group(cls=_Jobs, name="jobs", context_settings=SETTINGS, invoke_without_command=True)
+@click.group(cls=Group, name="jobs")
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """List interrupted jobs, go on with them, or remove them; by itself, list them."""

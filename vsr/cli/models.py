@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vsr.cli.base import SETTINGS, Argument, Command, Option
+from vsr.cli.base import Argument, Command, Group, Option
 from vsr.cli.models_files import OFFLINE, TRUST
 from vsr.cli.models_make import blend, convert, export
 from vsr.cli.models_show import show
@@ -36,14 +36,7 @@ _NAMES = Argument(
 _JSON = Option(["--json", "as_json"], is_flag=True, help="Print JSON instead of a table.")
 
 
-class _Models(click.Group):
-    """Lists where no subcommand is named."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
-        return ["list", "show", "get", "path", "verify", "blend", "convert", "export", "speed"]
-
-
-@click.group(cls=_Models, name="models", context_settings=SETTINGS, invoke_without_command=True)
+@click.group(cls=Group, name="models")
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """List, describe, get, check, mix, convert and export models; by itself, list them."""

@@ -4,17 +4,15 @@
 guessed from another's.
 """
 
-import json
 import logging
-import os
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import Final
 
-from vsr.checkpoints import cache_dir
+from vsr.engine.experience import Experience
 
 _log = logging.getLogger(__name__)
+
+_EXPERIENCE: Final = Experience("speeds.json")
 
 USUAL_SIZE = (640, 360)
 """Width and height that speeds are compared at."""
@@ -44,12 +42,12 @@ class Speed:
 def remembered_speeds() -> dict[str, Speed]:
     """The last measurement of each model at the usual size, by its name in the catalogue."""
     found: dict[str, Speed] = {}
-    for name, facts in _read().items():
+    for name, facts in _EXPERIENCE.read().items():
         try:
             speed = Speed(**facts)
             usual = (speed.width, speed.height) == USUAL_SIZE and speed.fps > 0
         except TypeError:
-            _log.info("%s is of another version of vsr: %s is left out", _path(), name)
+            _log.info("%s is of another version of vsr: %s is left out", _EXPERIENCE.path, name)
             continue
         if usual:
             found[name] = speed
@@ -58,29 +56,4 @@ def remembered_speeds() -> dict[str, Speed]:
 
 def remember_speed(name: str, speed: Speed) -> None:
     """Keeps a measurement for `vsr models`; a folder that cannot be written is no obstacle."""
-    known = {**_read(), name: asdict(speed)}
-    path = _path()
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(known, indent=1), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        _log.info("what was measured cannot be remembered: %s", error)
-        with suppress(OSError):
-            partial.unlink()
-
-
-def _path() -> Path:
-    return cache_dir() / "speeds.json"
-
-
-def _read() -> dict[str, Any]:
-    try:
-        found = json.loads(_path().read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        _log.info("%s cannot be read: %s", _path(), error)
-        return {}
-    return found if isinstance(found, dict) else {}
+    _EXPERIENCE.write({**_EXPERIENCE.read(), name: asdict(speed)})

@@ -7,21 +7,18 @@ next time, and two runs give the same bytes.
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Final, Literal, cast
 
 import numpy as np
 
-from vsr.checkpoints import cache_dir
 from vsr.engine.color import Picture
 from vsr.engine.devices import Precision
+from vsr.engine.experience import Experience
 from vsr.engine.stream import FrameUpscaler
 from vsr.errors import DeviceError, OutOfMemoryError, UsageError
 from vsr.types import Frame, Plane
@@ -32,6 +29,7 @@ type Tune = Literal["auto", "full", "off"]
 
 _PACKAGES: Final = ("vsr", "torch", "triton", "openvino", "onnxruntime", "tensorrt")
 _MOST_REMEMBERED: Final = 500
+_EXPERIENCE: Final = Experience("tuning.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,44 +146,20 @@ def _version(package: str) -> str | None:
 
 def remembered(key: str) -> Choice | None:
     """The fastest choice that an earlier trial found for a job."""
-    found = _read().get(key)
+    found = _EXPERIENCE.read().get(key)
     if found is None:
         return None
     try:
         return Choice(**found)
     except TypeError:
-        _log.info("%s is of another version of vsr: trying again", _path())
+        _log.info("%s is of another version of vsr: trying again", _EXPERIENCE.path)
         return None
 
 
 def remember(key: str, choice: Choice) -> None:
     """Keeps a choice for the next time; a folder that cannot be written is no obstacle."""
-    known = _read()
+    known = _EXPERIENCE.read()
     known.pop(key, None)
     known[key] = asdict(choice)
     kept = dict(list(known.items())[-_MOST_REMEMBERED:])
-    path = _path()
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(kept, indent=1), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        _log.info("what was found cannot be remembered: %s", error)
-        with suppress(OSError):
-            partial.unlink()
-
-
-def _path() -> Path:
-    return cache_dir() / "tuning.json"
-
-
-def _read() -> dict[str, Any]:
-    try:
-        found = json.loads(_path().read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        _log.info("%s cannot be read: %s", _path(), error)
-        return {}
-    return found if isinstance(found, dict) else {}
+    _EXPERIENCE.write(kept)

@@ -4,25 +4,20 @@ A search takes minutes, since every block is compiled, so that one is only made 
 for trials (`vsr bench`, `--tune full`); every other job takes what was found, or the default.
 """
 
-import json
-import logging
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from torch import Tensor
 
-from vsr.checkpoints import cache_dir
+from vsr.engine.experience import Experience
 from vsr.engine.kernels.conv3x3 import Block
 from vsr.engine.kernels.tuning import Clock, Runner, inputs_of, key_of, on_device, tune
 
-_log = logging.getLogger(__name__)
-
+_EXPERIENCE: Final = Experience("blocks.json")
 _SECONDS: ContextVar[float] = ContextVar("_SECONDS", default=0.0)
 
 
@@ -47,7 +42,7 @@ def set_blocks(runner: Runner, x: Tensor, clock: Clock = on_device) -> int:
     Returns:
         How many convolutions got a block that was found by trying, now or before.
     """
-    known, found, count = _read(), dict[str, Any](), 0
+    known, found, count = _EXPERIENCE.read(), dict[str, Any](), 0
     seconds = _SECONDS.get()
     if not known and seconds <= 0:
         return 0
@@ -61,7 +56,7 @@ def set_blocks(runner: Runner, x: Tensor, clock: Clock = on_device) -> int:
             layer.block = block
             count += 1
     if found:
-        _write(known | found)
+        _EXPERIENCE.write(known | found)
     return count
 
 
@@ -70,31 +65,3 @@ def _block(facts: Any) -> Block | None:
         return None if facts is None else Block(**facts)
     except TypeError:
         return None  # of another version of vsr
-
-
-def _path() -> Path:
-    return cache_dir() / "blocks.json"
-
-
-def _read() -> dict[str, Any]:
-    try:
-        found = json.loads(_path().read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        _log.info("%s cannot be read: %s", _path(), error)
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _write(blocks: dict[str, Any]) -> None:
-    path = _path()
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(blocks, indent=1), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        _log.info("blocks that were found cannot be remembered: %s", error)
-        with suppress(OSError):
-            partial.unlink()
