@@ -1,8 +1,12 @@
 """Ctrl-C, SIGTERM and SIGHUP end a job in an orderly way: cleanup runs, exit code 130."""
 
+import importlib
 import os
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from types import FrameType
 
 from vsr.errors import CancelledError
@@ -11,6 +15,8 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 _BOUNCE_SECONDS = 1.0
 _CALLED_BY_LIBAV = frozenset({"vsr.io.atomic", "vsr.io.ends"})
 """Modules of the file objects that libav reads from and writes to."""
+_ABORTING = "torch"
+"""What ends the process with an abort if an exception meets the middle of its import."""
 
 
 class Stop:
@@ -21,7 +27,7 @@ class Stop:
 
     PyAV hands an `Exception` of a file object on to who called it, but prints and forgets a
     `KeyboardInterrupt`, and libav takes the bytes for written: inside such an object the signal
-    becomes a `CancelledError`.
+    becomes a `CancelledError`. While PyTorch is being imported the signal waits for its end.
 
     Attributes:
         signal: The signal that was received first, None so far.
@@ -30,6 +36,7 @@ class Stop:
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self._since = 0.0
+        self._waits = False
         self._numbers: list[signal.Signals] = []
 
     def install(self) -> None:
@@ -56,19 +63,31 @@ class Stop:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.signal is None:
-            self.signal, self._since = signal.Signals(number), now
-            if _inside_libav(frame):
-                msg = f"stopped by {self.signal.name}"
-                raise CancelledError(msg)
-            raise KeyboardInterrupt
-        if now - self._since > _BOUNCE_SECONDS:
-            os._exit(130)
+        if self.signal is not None or self._waits:
+            if now - self._since > _BOUNCE_SECONDS:
+                os._exit(130)
+            return
+        self._since = now
+        inside = set(_calls(frame))
+        if (_ABORTING, "<module>") in inside:
+            self._waits = True
+            threading.Thread(target=self._repeat, args=(number,), daemon=True).start()
+            return
+        self.signal = signal.Signals(number)
+        if _CALLED_BY_LIBAV & {module for module, _ in inside}:
+            msg = f"stopped by {self.signal.name}"
+            raise CancelledError(msg)
+        raise KeyboardInterrupt
+
+    def _repeat(self, number: int) -> None:
+        with suppress(Exception):  # it is the main thread's, which is told
+            importlib.import_module(_ABORTING)  # returns when the main thread's import is over
+        self._waits = False
+        signal.raise_signal(number)
 
 
-def _inside_libav(frame: FrameType | None) -> bool:
+def _calls(frame: FrameType | None) -> Iterator[tuple[str, str]]:
+    """Module and function of a frame and of its callers."""
     while frame is not None:
-        if frame.f_globals.get("__name__") in _CALLED_BY_LIBAV:
-            return True
+        yield str(frame.f_globals.get("__name__")), frame.f_code.co_name
         frame = frame.f_back
-    return False
