@@ -9,6 +9,7 @@ import logging
 import os
 import random
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -30,6 +31,10 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("house")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # as in a shell's background jobs: the programs that are started here would ignore it too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _no_gpu() -> str | None:

@@ -126,38 +126,51 @@ def test_an_early_interrupt_has_no_traceback_of_ours(tmp_path, delay):
     assert process.returncode in (0, 130, -signal.SIGTERM)
 
 
+PROGRAM = """
+    import os, signal, time
+    from vsr.cli import group
+    from vsr.cli.main import main
+
+    STRIKE = "os.kill(os.getpid(), signal.SIGTERM)"
+
+    def job(*_, **__):
+        {text}
+        time.sleep(60)
+
+    group.group.main = job
+    main()
+"""
 IMPORTED = """
     import os, signal, time
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(0.3)
     open("imported", "w").close()
 """
-IMPORTING = """
-    import importlib, time
-    from vsr.cli import group
-    from vsr.cli.main import main
 
-    def job(*_, **__):
-        importlib.import_module("torch")
-        time.sleep(60)
 
-    group.group.main = job
-    main()
-"""
+def stopped(folder, text):
+    """Runs what lets itself be stopped, as `python -m` does."""
+    (folder / "program.py").write_text(textwrap.dedent(PROGRAM.format(text=text)))
+    ended = subprocess.run(
+        [sys.executable, "-m", "program"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])},
+    )
+    return ended.returncode, ended.stderr
 
 
 @posix
 def test_a_signal_waits_while_torch_is_being_imported(tmp_path):
     """An exception in the middle of that import makes PyTorch abort now and then."""
     (tmp_path / "torch.py").write_text(textwrap.dedent(IMPORTED))
-    ended = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(IMPORTING)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
-    )
-    assert (ended.returncode, ended.stderr) == (130, "vsr: error: stopped by SIGTERM\n")
+    assert stopped(tmp_path, "import torch") == (130, "vsr: error: stopped by SIGTERM\n")
     assert (tmp_path / "imported").exists()
+
+
+@posix
+def test_a_signal_while_a_text_is_executed(tmp_path):
+    assert stopped(tmp_path, "exec(STRIKE)") == (130, "vsr: error: stopped by SIGTERM\n")

@@ -19,6 +19,14 @@ _ABORTING = "torch"
 """What ends the process with an abort if an exception meets the middle of its import."""
 
 
+class StoppedError(KeyboardInterrupt):
+    """A stop signal came.
+
+    Not `KeyboardInterrupt` itself: once that has passed through `exec` of a text, as in the making
+    of a dataclass, `python -m` ends with SIGINT whoever caught it (CPython's `Py_RunMain`).
+    """
+
+
 class Stop:
     """Turns the first stop signal into `KeyboardInterrupt`, and a later one into the end.
 
@@ -59,7 +67,7 @@ class Stop:
             KeyboardInterrupt: A stop signal was received.
         """
         if self.signal is not None:
-            raise KeyboardInterrupt
+            raise StoppedError
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -77,13 +85,16 @@ class Stop:
         if _CALLED_BY_LIBAV & {module for module, _ in inside}:
             msg = f"stopped by {self.signal.name}"
             raise CancelledError(msg)
-        raise KeyboardInterrupt
+        raise StoppedError
 
     def _repeat(self, number: int) -> None:
         with suppress(Exception):  # it is the main thread's, which is told
             importlib.import_module(_ABORTING)  # returns when the main thread's import is over
         self._waits = False
-        signal.raise_signal(number)
+        if hasattr(signal, "pthread_kill"):  # it wakes whatever the main thread waits in
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
+        else:
+            signal.raise_signal(number)
 
 
 def _calls(frame: FrameType | None) -> Iterator[tuple[str, str]]:
