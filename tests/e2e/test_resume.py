@@ -35,7 +35,7 @@ TIMES = [0, 40, 81, 120, 160, 161, 240, 280, 500, 501, 540, 700, 741, 780, 820, 
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eighteen pictures at uneven times, with sound, a chapter and a title."""
     path = tmp_path_factory.mktemp("source") / "in.mkv"
-    shots = media.pictures(len(TIMES), (32, 24))
+    shots = media.pictures(len(TIMES), (40, 26))
     return media.clip(
         path,
         frames=shots,

@@ -207,3 +207,13 @@ def test_opening_an_encoder_leaves_the_priority_of_the_thread_alone():
     )
     encoders.open_context(encoders.get("svtav1"), picture, Quality())
     assert os.sched_getscheduler(0) == policy
+
+
+def test_pictures_too_small_for_x265_are_refused_and_small_ones_get_small_units() -> None:
+    x265, form = encoders.get("x265"), named("yuv420p")
+    with pytest.raises(EncoderError, match=r"x265 takes no side under 50 pixels, .* 96x48: use"):
+        encoders.open_context(x265, picture(form, 96, 48), Quality())
+    encoders.open_context(x265, picture(form, 96, 50), Quality())
+    small, large = (x265.settings(Quality(), picture(form, side)) for side in (64, 66))
+    assert "ctu=32" in small["x265-params"]
+    assert "ctu" not in large["x265-params"]

@@ -340,23 +340,27 @@ class Array(np.ndarray):
     """An array that tells when it is gone."""
 
 
+SIZE = (96, 72)
+HEIGHT = SIZE[1]
+
+
 def both(count: int, form: PixelFormat) -> tuple[list[Frame], list[Frame]]:
     """The same pictures on the host, and as surfaces."""
     generator = np.random.default_rng(5)
     hosts, surfaces = [], []
     for number in range(count):
         base = [generator.integers(0, 1 << form.bits, (s[0] // 8 + 1, s[1] // 8 + 1))
-                for s in form.plane_shapes(96, 64)]  # fmt: skip
+                for s in form.plane_shapes(*SIZE)]  # fmt: skip
         planes = tuple(
             np.kron(b, np.ones((8, 8), int))[: s[0], : s[1]].astype(form.dtype)
-            for b, s in zip(base, form.plane_shapes(96, 64), strict=True)
+            for b, s in zip(base, form.plane_shapes(*SIZE), strict=True)
         )
         shift = 0 if form.bits == 8 else 16 - form.bits
-        block = np.zeros((96, 128), form.dtype).view(Array)
-        block[:64, :96] = planes[0] << shift
-        chroma = block[64:, :96].reshape(32, 48, 2, copy=False)
+        block = np.zeros((HEIGHT * 3 // 2, 128), form.dtype).view(Array)
+        block[:HEIGHT, :96] = planes[0] << shift
+        chroma = block[HEIGHT:, :96].reshape(HEIGHT // 2, 48, 2, copy=False)
         chroma[..., 0], chroma[..., 1] = planes[1] << shift, planes[2] << shift
-        surface = DevicePlanes(luma=block[:64, :96], chroma=chroma, width=96, height=64)
+        surface = DevicePlanes(luma=block[:HEIGHT, :96], chroma=chroma, width=96, height=HEIGHT)
         host = Frame(planes=planes, format=form, color=COLOR, pts=number, time_base=Fraction(1, 25))
         hosts.append(host)
         surfaces.append(replace(host, planes=(), surface=surface))
@@ -366,7 +370,7 @@ def both(count: int, form: PixelFormat) -> tuple[list[Frame], list[Frame]]:
 def encoded(folder: Path, frames: list[Frame], encoder: str) -> list[bytes]:
     picture = VideoInfo(
         width=96,
-        height=64,
+        height=HEIGHT,
         format=frames[0].format,
         color=COLOR,
         time_base=Fraction(1, 25),
@@ -400,7 +404,7 @@ def test_other_encoders_get_a_copy_and_give_the_same_bytes(tmp_path, encoder, fo
 def test_ffmpeg_looks_at_the_surface_itself(form, name):
     (host,), (frame,) = both(1, form)
     made = hardware.from_surface(frame)
-    assert (made.format.name, made.width, made.height) == (name, 96, 64)
+    assert (made.format.name, made.width, made.height) == (name, *SIZE)
     assert made.planes[0].buffer_ptr == frame.surface.luma.ctypes.data
     for plane, expected in zip(
         hardware.to_planes(made, form), host.planes, strict=True

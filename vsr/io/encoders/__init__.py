@@ -188,6 +188,12 @@ def open_context(
     Raises:
         EncoderError: Refused, or an option that the encoder does not know.
     """
+    if min(picture.width, picture.height) < encoder.smallest:
+        msg = (
+            f"{encoder.id} takes no side under {encoder.smallest} pixels, and the picture has "
+            f"{picture.width}x{picture.height}: use another encoder, such as -c x264"
+        )
+        raise EncoderError(msg)
     if context is None:
         try:
             context = cast("VideoCodecContext", av.CodecContext.create(encoder.codec, "w"))

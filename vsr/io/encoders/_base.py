@@ -50,6 +50,7 @@ class Encoder:
         crf: Its quality scale; None where quality is not a number (lossless, ProRes).
         presets: Accepted names of `Quality.preset`, slowest first; empty if it has none.
         even: Whether a side with subsampled chroma must be even.
+        smallest: Least side of a picture in pixels.
         native: FFmpeg formats that the encoder wants in place of our planar ones; same samples,
             other order.
         tag: Four-character code per muxer, where FFmpeg's default plays in fewer places.
@@ -66,6 +67,7 @@ class Encoder:
     crf: Scale | None = None
     presets: tuple[str, ...] = ()
     even: bool = False
+    smallest: int = 1
     native: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     tag: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     alpha_in: tuple[str, ...] | None = None
