@@ -20,7 +20,15 @@ from vsr.io.plan import OutputPlan
 from vsr.manifest import collected, now, record, tags_for
 from vsr.outputs import is_faithful, open_sink
 from vsr.planning import HLG, PQ, Plan, UpscaleJob, prepare
-from vsr.resuming import announced, behind, computed, job_folder, way_of
+from vsr.resuming import (
+    announced,
+    behind,
+    can_resume,
+    computed,
+    facts_of,
+    job_folder,
+    way_of,
+)
 from vsr.trace import Trace
 from vsr.types import ColorSpec, PixelFormat, Progress, Stage, VideoInfo
 
@@ -121,7 +129,9 @@ def run(
         model = load(job, prepared.factor, fetching)
         warn_about_hdr(prepared.info, model)
         plan = prepared.plan
-        folder = job_folder(job, prepared, model)
+        told = can_resume(job, prepared) or job.manifest is not None
+        facts = facts_of(job, prepared, model) if told else {}
+        folder = job_folder(job, prepared, facts)
         stack.enter_context(announced(folder, job.target))
         if folder is not None:
             stack.callback(folder.close)
@@ -136,7 +146,7 @@ def run(
         if job.options.hwaccel == "cuda":
             _leave_results(upscaler, plan)
         faithful = is_faithful(model) and job.faces is None
-        tags = tags_for(job, prepared, model)
+        tags = tags_for(job, facts)
         sink = open_sink(job, prepared, folder, tags, faithful=faithful)
         stack.callback(sink.abort)
         begun = 0 if folder is None else folder.journal.frames
@@ -160,7 +170,7 @@ def run(
         if job.manifest is not None:
             timing = {"seconds": done.seconds, "busy": dict(done.busy), "begun": begun}
             made = record(
-                job, prepared, model, folder, upscaler,
+                job, facts, folder, computed=way_of(upscaler),
                 frames=done.frames, begun=date, timing=timing, warnings=tuple(warned),
             )  # fmt: skip
             made.save(job.manifest)

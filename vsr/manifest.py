@@ -11,19 +11,14 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, override
+from typing import Any, Final, Self, override
 
 from vsr.errors import SourceError, SourceNotFoundError, UsageError
 from vsr.io.atomic import PartialFile, sink_error
 from vsr.io.folder import Stills
 from vsr.io.journal import JobFolder
-from vsr.planning import Prepared, UpscaleJob
+from vsr.planning import UpscaleJob
 from vsr.recording import from_plain, plain
-from vsr.resuming import facts_of, way_of
-
-if TYPE_CHECKING:
-    from vsr.engine.loading import Model
-    from vsr.engine.stream import FrameUpscaler
 
 _FORMAT: Final = 1
 _NO_RECORD: Final = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -134,35 +129,31 @@ class Manifest:
 
 def record(
     job: UpscaleJob,
-    prepared: Prepared,
-    model: "Model",
+    facts: Mapping[str, str],
     folder: JobFolder | None,
-    upscaler: "FrameUpscaler",
     **more: Any,
 ) -> Manifest:
     """Describes a job that has just been done.
 
     Args:
         job: What was asked for.
-        prepared: What was decided.
-        model: The network.
+        facts: From `vsr.resuming.facts_of`.
         folder: Of the job's segments, if it had such.
-        upscaler: What computed.
         **more: Other attributes of `Manifest`.
 
     Raises:
         SourceError: The source cannot be read again.
     """
-    facts = facts_of(job, prepared, model)
     libraries = {name: metadata.version(name) for name in _LIBRARIES}
     segments = () if folder is None else folder.journal.segments
     return Manifest(
         job=job,
         inputs=contents(job.source),
         output=Content.of(job.target) if job.target.is_file() else None,
-        model=facts.pop("the model"),
-        decided={name.removeprefix("the "): text for name, text in facts.items()},
-        computed=way_of(upscaler),
+        model=facts["the model"],
+        decided={
+            name.removeprefix("the "): text for name, text in facts.items() if name != "the model"
+        },
         versions={**libraries, "python": platform.python_version()},
         machine={
             "system": f"{platform.system()} {platform.machine()}",
@@ -173,17 +164,17 @@ def record(
     )
 
 
-def tags_for(job: UpscaleJob, prepared: Prepared, model: "Model") -> dict[str, str]:
+def tags_for(job: UpscaleJob, facts: Mapping[str, str]) -> dict[str, str]:
     """What the output itself says of how it was made, if a record is asked for.
 
     Only what is the same each time, so that the same job gives the same bytes.
 
-    Raises:
-        SourceError: The source cannot be read.
+    Args:
+        job: What was asked for.
+        facts: From `vsr.resuming.facts_of`.
     """
     if job.manifest is None:
         return {}
-    facts = facts_of(job, prepared, model)
     return {_TAG: "; ".join(f"{name.removeprefix('the ')}: {facts[name]}" for name in facts)}
 
 

@@ -34,19 +34,29 @@ _NEUTRAL: Final = frozenset(
 """Settings that change nothing, or what they change is told by other facts."""
 
 
-def job_folder(job: UpscaleJob, prepared: Prepared, model: "Model") -> JobFolder | None:
+def can_resume(job: UpscaleJob, prepared: Prepared) -> bool:
+    """Whether an interrupted run can be gone on with."""
+    # an address may give something else next time; pictures are whole one by one
+    return isinstance(prepared.plan, OutputPlan) and isinstance(job.source, Path | Stills)
+
+
+def job_folder(job: UpscaleJob, prepared: Prepared, facts: Mapping[str, str]) -> JobFolder | None:
     """Opens the folder where a job keeps its segments; None if the output is pictures.
+
+    Args:
+        job: What is to be done.
+        prepared: What was decided.
+        facts: From `facts_of`, if the job can be resumed.
 
     Raises:
         JournalError: An unfinished job of the same target is another one.
         SinkError: The folder cannot be made.
     """
-    plan, source = prepared.plan, job.source
+    plan = prepared.plan
     if not isinstance(plan, OutputPlan):
         return None
-    if not isinstance(source, Path | Stills):  # an address may give something else next time
+    if not can_resume(job, prepared):
         return JobFolder(plan.path, frames=job.segment)
-    facts = facts_of(job, prepared, model)
     folder = JobFolder(plan.path, frames=job.segment, facts=facts, restart=job.restart)
     folder.note(job=plain(job), total=prepared.picture.frame_count)
     if folder.journal.frames:
