@@ -20,15 +20,7 @@ from vsr.io.plan import OutputPlan
 from vsr.manifest import collected, now, record, tags_for
 from vsr.outputs import is_faithful, open_sink
 from vsr.planning import HLG, PQ, Plan, UpscaleJob, prepare
-from vsr.resuming import (
-    announced,
-    behind,
-    can_resume,
-    computed,
-    facts_of,
-    job_folder,
-    way_of,
-)
+from vsr.resuming import announced, behind, computed, facts_for, job_folder, way_of
 from vsr.trace import Trace
 from vsr.types import ColorSpec, PixelFormat, Progress, Stage, VideoInfo
 
@@ -129,8 +121,7 @@ def run(
         model = load(job, prepared.factor, fetching)
         warn_about_hdr(prepared.info, model)
         plan = prepared.plan
-        told = can_resume(job, prepared) or job.manifest is not None
-        facts = facts_of(job, prepared, model) if told else {}
+        facts = facts_for(job, prepared, model)
         folder = job_folder(job, prepared, facts)
         stack.enter_context(announced(folder, job.target))
         if folder is not None:

@@ -40,13 +40,19 @@ def can_resume(job: UpscaleJob, prepared: Prepared) -> bool:
     return isinstance(prepared.plan, OutputPlan) and isinstance(job.source, Path | Stills)
 
 
+def facts_for(job: UpscaleJob, prepared: Prepared, model: "Model") -> dict[str, str]:
+    """What `facts_of` says, where somebody asks: who goes on with the job, or its record."""
+    asked = can_resume(job, prepared) or job.manifest is not None
+    return facts_of(job, prepared, model) if asked else {}
+
+
 def job_folder(job: UpscaleJob, prepared: Prepared, facts: Mapping[str, str]) -> JobFolder | None:
     """Opens the folder where a job keeps its segments; None if the output is pictures.
 
     Args:
         job: What is to be done.
         prepared: What was decided.
-        facts: From `facts_of`, if the job can be resumed.
+        facts: From `facts_for`.
 
     Raises:
         JournalError: An unfinished job of the same target is another one.

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 STORE = 80 << 20
 """Bytes of each node's object store."""
 _PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port")
@@ -42,11 +44,11 @@ def patient() -> Iterator[None]:
         services.start_raylet = real
 
 
-def settings() -> dict[str, Any]:
-    """Of one node."""
+def settings(store: int = STORE) -> dict[str, Any]:
+    """Of one node, with so many bytes of object store."""
     return {
         "num_cpus": 1,
-        "object_store_memory": STORE,
+        "object_store_memory": store,
         "include_dashboard": False,
         "runtime_env_agent_port": _free_port(),
     }
@@ -67,17 +69,26 @@ def environment() -> None:
 
 
 @contextmanager
-def cluster(nodes: int) -> Iterator[Any]:
-    """Starts a cluster of so many nodes and connects to it; ends both."""
+def cluster(nodes: int, *, store: int = STORE, **system: object) -> Iterator[Any]:
+    """Starts a cluster of so many nodes and connects to it; ends both.
+
+    Args:
+        nodes: How many.
+        store: Bytes of each one's object store.
+        **system: Ray's own settings.
+    """
     environment()
     import ray
+    from ray._private import ray_constants
     from ray.cluster_utils import Cluster
 
-    with patient():
-        found = Cluster(initialize_head=True, head_node_args=settings())
+    with patient(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray_constants, "OBJECT_STORE_MINIMUM_MEMORY_BYTES", 1 << 20)
+        head = settings(store) | ({"_system_config": system} if system else {})
+        found = Cluster(initialize_head=True, head_node_args=head)
         try:
             for _ in range(nodes - 1):
-                found.add_node(**settings())
+                found.add_node(**settings(store))
             ray.init(address=found.address, namespace="vsr", log_to_driver=False)
             yield found
         finally:

@@ -11,7 +11,7 @@ from vsr.cli.base import Command
 from vsr.cli.main import run as vsr_command
 from vsr.cli.progress import Summary
 from vsr.cli.signals import Stop
-from vsr.cluster import driver, packing, rays
+from vsr.cluster import connecting, driver, packing, rays
 from vsr.cluster.crew import Errand
 from vsr.cluster.worker import Facts, difference, own_versions
 from vsr.errors import DeviceError, ToolError, UsageError
@@ -84,7 +84,7 @@ def test_what_cannot_be_is_one_line(
         def is_initialized() -> bool:
             return False
 
-    monkeypatch.setattr(rays, "load_ray", lambda: NoRay)
+    monkeypatch.setattr(connecting, "load_ray", lambda: NoRay)
     assert vsr_command(["batch", *arguments, "-s", "2", "-n", "bicubic"]) == code
     (line,) = capfd.readouterr().err.splitlines()
     assert words in line
@@ -109,7 +109,7 @@ def test_nobody_answers_where_nobody_is(monkeypatch: pytest.MonkeyPatch) -> None
         def is_initialized() -> bool:
             return False
 
-    monkeypatch.setattr(rays, "load_ray", lambda: NoRay)
+    monkeypatch.setattr(connecting, "load_ray", lambda: NoRay)
     with socket.socket() as plug:
         plug.bind(("127.0.0.1", 0))
         address = f"ray://127.0.0.1:{plug.getsockname()[1]}"
@@ -121,7 +121,7 @@ def test_without_ray_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
     def absent(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr(rays.importlib, "import_module", absent)
+    monkeypatch.setattr(connecting.importlib, "import_module", absent)
     with pytest.raises(ToolError, match=r"pip install 'vsr\[ray\]'"):
         rays.RayCrew()
 
@@ -135,8 +135,8 @@ def test_an_address_as_source_is_refused(tmp_path: Path) -> None:
 def test_what_one_machine_alone_can_do_is_refused(tmp_path: Path, film: Path) -> None:
     from tests.cluster.test_parts import InlineCrew
 
-    job = UpscaleJob(source=film, target=tmp_path / "o.mkv", scale=2, manifest=tmp_path / "m.json")
-    with pytest.raises(UsageError, match="--manifest is written by one machine alone"):
+    job = UpscaleJob(source=film, target=tmp_path / "o.mkv", scale=2, profile=tmp_path / "t.json")
+    with pytest.raises(UsageError, match=r"--profile traces .* one process.*`ray timeline`"):
         driver.run(job, InlineCrew())
     pictures = UpscaleJob(source=film, target=tmp_path / "%03d.png", scale=2, model="bicubic")
     with pytest.raises(UsageError, match="pictures, which have no segments"):
@@ -144,10 +144,10 @@ def test_what_one_machine_alone_can_do_is_refused(tmp_path: Path, film: Path) ->
 
 
 def test_nodes_with_other_versions_are_named() -> None:
-    here = Facts(host="here", versions=own_versions(), device="cpu", cores=1)
+    here = Facts(host="here", versions=own_versions(), device="cpu")
     assert difference(here, here) is None
     for name in here.versions:
-        there = Facts(host="there", versions={**here.versions, name: "0"}, device="cpu", cores=1)
+        there = Facts(host="there", versions={**here.versions, name: "0"}, device="cpu")
         text = difference(here, there)
         assert text is not None
         assert text.startswith(f"node there has {name} 0, this machine has ")

@@ -71,6 +71,10 @@ class InlineCrew:
         self.outcomes.append(outcome)
         return outcome
 
+    def forget(self, film: int) -> None:
+        if film in self._makers:
+            self._makers.pop(film).close()
+
     def close(self) -> None:
         for maker in self._makers.values():
             maker.close()

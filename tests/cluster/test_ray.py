@@ -11,8 +11,9 @@ import pytest
 
 from tests import media
 from tests.cluster import small
+from tests.cluster.test_blind import noise
 from vsr import jobs
-from vsr.cluster import driver, rays
+from vsr.cluster import driver, rays, shipping
 from vsr.cluster.crew import Answer
 from vsr.errors import DeviceError, SourceNotFoundError, UsageError
 from vsr.io.journal import folder_of, read_journal
@@ -146,15 +147,45 @@ def test_a_driver_that_was_stopped_goes_on_where_it_was(
     assert job.target.read_bytes() == whole.read_bytes()
 
 
-def test_a_source_that_a_node_cannot_see_is_one_line(
+def test_a_source_that_nobody_sees_any_more_is_one_line(
     crew: rays.RayCrew, source: Path, tmp_path: Path
 ) -> None:
     own = tmp_path / "in.mkv"
     own.write_bytes(source.read_bytes())
     job = job_for(own, tmp_path / "out.mkv")
-    with pytest.raises(SourceNotFoundError, match=r"node \S+ does not see the source") as caught:
+    with pytest.raises(SourceNotFoundError, match="not there any more, and a node") as caught:
         driver.run(job, crew, Killer(0, own.unlink))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["pieces", "whole", "through a work dir", "killed"])
+def test_nodes_that_do_not_see_the_source_are_brought_it(
+    kind: str,
+    crew: rays.RayCrew,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The path leads through this process's own folder, in which the workers are not."""
+    suffix, frames = ("ts", 40) if kind == "whole" else ("mkv", 200)
+    film = media.clip(tmp_path / f"in.{suffix}", frames=noise(frames), rate=5)
+    whole = job_for(film, tmp_path / "whole.mkv", segment=20)
+    jobs.run(whole)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shipping, "BLOCK", 4096)
+    monkeypatch.setattr(shipping, "_LOAD", 8 * 4096)
+    unseen = Path(f"/proc/self/cwd/in.{suffix}")
+    job = replace(whole, source=unseen, target=tmp_path / "out.mkv")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    work_dir = str(shared) if "work dir" in kind else None
+    victim = pids(crew)[0] if kind == "killed" else 0
+    deed = (lambda: os.kill(victim, signal.SIGKILL)) if victim else (lambda: None)
+    driver.run(job, crew, Killer(20, deed), work_dir=work_dir)
+    assert job.target.read_bytes() == whole.target.read_bytes()
+    assert "does not see the source of out.mkv: it gets what it needs from here" in caplog.text
+    assert not list(shared.iterdir())
+    assert not any(hand.held or hand.loads for hand in crew._hands.values())
 
 
 def test_many_short_films_travel_together(

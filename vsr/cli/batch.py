@@ -10,7 +10,7 @@ import click
 
 from vsr.cli import console, naming
 from vsr.cli.base import Argument, Command, Option
-from vsr.cli.cluster import cluster_option, run_many
+from vsr.cli.cluster import cluster_option, run_many, work_dir_option
 from vsr.cli.fetching import fetch_all
 from vsr.cli.options import job_options
 from vsr.cli.progress import reporter
@@ -74,6 +74,7 @@ def _options() -> list[click.Parameter]:
         *job_options(),
         *_long_options(),
         cluster_option(),
+        work_dir_option(),
         Option(
             ["--progress", "style"],
             section="General",

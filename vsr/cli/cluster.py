@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +10,7 @@ from vsr.cli import console, door
 from vsr.cli.base import Option
 from vsr.cli.progress import Json, Reporter, summary
 from vsr.cli.signals import Stop
-from vsr.errors import VsrError
+from vsr.errors import UsageError, VsrError
 
 if TYPE_CHECKING:
     from vsr.jobs import JobResult
@@ -30,7 +29,25 @@ def cluster_option() -> click.Parameter:
     )
 
 
-def run_all(jobs: Sequence["UpscaleJob"], address: str, show: Reporter, stop: Stop) -> int:
+def work_dir_option() -> click.Parameter:
+    """`--work-dir`."""
+    return Option(
+        ["--work-dir"],
+        section="Long jobs",
+        metavar="PATH|URL",
+        help="With --cluster: a folder that all nodes share, or a URL such as s3://BUCKET/PREFIX, "
+        "through which segments travel. Default: Ray's object store.",
+    )
+
+
+def run_all(
+    jobs: Sequence["UpscaleJob"],
+    address: str,
+    show: Reporter,
+    stop: Stop,
+    *,
+    work_dir: str | None = None,
+) -> int:
     """Runs jobs on a cluster, all at once; one that fails does not stop the others.
 
     Args:
@@ -38,6 +55,7 @@ def run_all(jobs: Sequence["UpscaleJob"], address: str, show: Reporter, stop: St
         address: Of the cluster.
         show: The only job, or all of them as one.
         stop: Asked whether the user wants an end.
+        work_dir: Through which segments travel; None for Ray's object store.
 
     Returns:
         0, or the exit code of the first failure.
@@ -59,12 +77,10 @@ def run_all(jobs: Sequence["UpscaleJob"], address: str, show: Reporter, stop: St
 
     try:
         with closing(rays.RayCrew(address, device=jobs[0].device)) as crew:
-            # where a network runs is each node's own affair; the job must not say otherwise
-            everywhere = [replace(job, device="auto") for job in shared]
             if many:
-                driver.run_all(everywhere, crew, report, finished=told.finished)
+                driver.run_all(shared, crew, report, finished=told.finished, work_dir=work_dir)
             else:
-                show.finish(driver.run(everywhere[0], crew, report))
+                show.finish(driver.run(shared[0], crew, report, work_dir=work_dir))
     except BaseException as error:
         verdict = door.judge(error)
         show.fail(verdict.code, verdict.text)
@@ -98,8 +114,12 @@ def run_many(
     jobs: Sequence["UpscaleJob"], values: dict[str, Any], show: Reporter, stop: Stop
 ) -> int:
     """Runs jobs where the options say: on a cluster, or one after another here."""
+    work_dir = values["work_dir"]
     if values["cluster"] is not None:
-        return run_all(jobs, values["cluster"], show, stop)
+        return run_all(jobs, values["cluster"], show, stop, work_dir=work_dir)
+    if work_dir is not None:
+        msg = "--work-dir is where a cluster's segments travel: give --cluster, or leave it out"
+        raise UsageError(msg)
     from vsr.cli.upscale import run_all as run_here  # noqa: PLC0415 - the other door
 
     return run_here(jobs, show, stop)

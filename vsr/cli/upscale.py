@@ -10,7 +10,7 @@ import click
 from vsr.cli import albums, console, door, naming, pipe
 from vsr.cli.allocator import keep_freed_memory
 from vsr.cli.base import Argument, Command, Option
-from vsr.cli.cluster import cluster_option, run_many
+from vsr.cli.cluster import cluster_option, run_many, work_dir_option
 from vsr.cli.fetching import fetch_all
 from vsr.cli.options import job_options, picture_options
 from vsr.cli.progress import Json, Reporter, reporter
@@ -125,6 +125,7 @@ def _progress_option() -> click.Parameter:
         *picture_options(),
         *_journal_options(),
         cluster_option(),
+        work_dir_option(),
         _progress_option(),
     ],
     examples=_EXAMPLES,

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vsr.cluster.copies import Copy
+from vsr.cluster.workdir import Place
 from vsr.errors import VsrError
 from vsr.parts import Done, Part, Recipe, Unfit
 
@@ -23,6 +25,9 @@ class Errand:
         part: Which part to make; None to say how it would be computed.
         way: How to compute; free if empty.
         era: Which answers count: a film's number of changes of mind.
+        likeness: Of the files that the part needs, from `vsr.cluster.likeness`.
+        place: Through which bytes travel; None for the crew's own way.
+        copy: Where the source lies on a machine that does not see it.
     """
 
     film: int
@@ -32,6 +37,9 @@ class Errand:
     part: Part | None
     way: Mapping[str, Any]
     era: int
+    likeness: str = ""
+    place: Place | None = None
+    copy: Copy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +47,17 @@ class Way:
     """How a worker would compute."""
 
     way: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unseen:
+    """The worker's machine does not see the source, or sees another file under its name.
+
+    Attributes:
+        host: Its name.
+    """
+
+    host: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +71,15 @@ class Lost:
     reason: str
 
 
-type Outcome = Done | Unfit | Way | Lost | VsrError
+type Outcome = Done | Unfit | Way | Unseen | Lost | VsrError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What became of an errand."""
+    """What became of an errand.
+
+    A crew brings sources to where they are not seen by itself: it never answers `Unseen`.
+    """
 
     errand: Errand
     outcome: Outcome
@@ -94,6 +116,10 @@ class Crew(Protocol):
 
     def answers(self, seconds: float) -> list[Answer]:
         """What has come back, after waiting for so long at most."""
+        ...
+
+    def forget(self, film: int) -> None:
+        """Frees what was kept for a job of which no errand follows."""
         ...
 
     def close(self) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from vsr.cluster.crew import Answer, Crew, Errand, Lost, Way
+from vsr.cluster.crew import Answer, Crew, Errand, Lost, Unseen, Way
 from vsr.cluster.film import Film
 from vsr.cluster.packing import frames_of, packs
-from vsr.errors import UsageError, VsrError
+from vsr.errors import SourceNotFoundError, UsageError, VsrError
 from vsr.io.folder import Stills
 from vsr.jobs import Fetching, JobResult
 from vsr.planning import UpscaleJob
@@ -46,19 +46,23 @@ def run(
     crew: Crew,
     report: Callable[[Progress], None] = lambda _: None,
     fetching: Fetching | None = None,
+    *,
+    work_dir: str | None = None,
 ) -> JobResult:
     """Upscales one file with a crew.
 
     Args:
-        job: What to do; `device`, `manifest` and `profile` are not for crews.
+        job: What to do; `profile` is not for crews.
         crew: Who does it; not closed here.
         report: Called from this thread a few times a second, and once at the end.
         fetching: Who watches over a download.
+        work_dir: A path or URL that all machines share, through which bytes travel; None for the
+            crew's own way.
 
     Raises:
         VsrError: As `vsr.jobs.run`; what is finished is kept.
     """
-    result = run_all([job], crew, report, fetching)
+    result = run_all([job], crew, report, fetching, work_dir=work_dir)
     for error in result.failed.values():
         raise error
     return result.done[job.target]
@@ -70,6 +74,8 @@ def run_all(
     report: Callable[[Progress], None] = lambda _: None,
     fetching: Fetching | None = None,
     finished: Callable[[UpscaleJob, JobResult | VsrError], None] = lambda *_: None,
+    *,
+    work_dir: str | None = None,
 ) -> BatchResult:
     """Upscales many files with a crew; one that fails does not stop the others.
 
@@ -79,11 +85,12 @@ def run_all(
         report: Called from this thread a few times a second, with all films as one.
         fetching: Who watches over a download.
         finished: Told what has become of each job.
+        work_dir: As of `run`.
 
     Raises:
         VsrError: The crew is gone, or the user has stopped everything.
     """
-    work = _Work(list(jobs), crew, fetching or Fetching(), finished)
+    work = _Work(list(jobs), crew, fetching or Fetching(), finished, work_dir)
     try:
         while work.unfinished:
             work.hand_out()
@@ -105,9 +112,11 @@ class _Work:
         crew: Crew,
         fetching: Fetching,
         finished: Callable[[UpscaleJob, JobResult | VsrError], None],
+        work_dir: str | None,
     ) -> None:
         self._waiting = [(next(_numbers), job) for job in jobs][::-1]
         self._crew, self._fetching, self._finished = crew, fetching, finished
+        self._work_dir = work_dir
         self._films: dict[int, Film] = {}
         self._asked: dict[tuple[str, str], int] = {}
         self._ways: dict[tuple[str, str], Mapping[str, Any]] = {}
@@ -164,9 +173,13 @@ class _Work:
         weight = 0.0
         for number in self._opened():
             film = self._films[number]
-            while weight < most and (errand := self._errand(number, film)) is not None:
-                found.append((errand, film.job.segment))
-                weight += frames_of(errand, film.job.segment) / film.job.segment
+            try:
+                while weight < most and (errand := self._errand(number, film)) is not None:
+                    found.append((errand, film.job.segment))
+                    weight += frames_of(errand, film.job.segment) / film.job.segment
+            except VsrError as error:
+                found = [one for one in found if one[0].film != number]
+                self._fail(number, film.job, error)
             if weight >= most:
                 break
         return found
@@ -179,7 +192,7 @@ class _Work:
             try:
                 film = Film(job, _AHEAD * max(_STARTING, self._crew.workers), self._fetching)
                 self._films[number] = film
-                film.begin(self._crew.device)
+                film.begin(self._crew.device, self._work_dir)
                 self._models[number] = self._crew.share(film.model)
             except VsrError as error:
                 self._fail(number, job, error)
@@ -205,6 +218,8 @@ class _Work:
             part=part,
             way=film.way,
             era=film.era,
+            likeness="" if part is None else film.likeness(part),
+            place=film.place,
         )
 
     def take(self, answer: Answer) -> None:
@@ -222,6 +237,12 @@ class _Work:
             match outcome:
                 case Lost():
                     self._lost(film, errand, outcome)
+                case Unseen():
+                    msg = (
+                        f"node {outcome.host} does not see the source {film.job.source}: put it "
+                        "on a path that all nodes share"
+                    )
+                    raise SourceNotFoundError(msg)
                 case VsrError():
                     raise outcome
                 case _:
@@ -247,6 +268,7 @@ class _Work:
                 continue
             del self._films[number]
             film.close()
+            self._crew.forget(number)
             self.done[film.job.target] = result
             self._finished(film.job, result)
 
@@ -254,6 +276,7 @@ class _Work:
         film = self._films.pop(number, None)
         if film is not None:
             film.close()
+            self._crew.forget(number)
         self.failed[job.target] = error
         self._finished(job, error)
 

@@ -1,6 +1,5 @@
 """One job on its way: what is handed out, what came back, and the journal over it."""
 
-import contextlib
 import heapq
 import logging
 import time
@@ -10,15 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from vsr.cluster.aside import Aside, told
 from vsr.cluster.cutting import Ticks, film_times, part_of
-from vsr.errors import DeviceError, SinkError, UnsupportedSourceError, UsageError
-from vsr.io.atomic import sink_error
+from vsr.cluster.likeness import files_of, likeness
+from vsr.cluster.workdir import Place
+from vsr.errors import DeviceError, SinkError, SourceError, UnsupportedSourceError, UsageError
 from vsr.io.folder import Stills
 from vsr.io.journal import JobFolder, folder_of, read_journal
 from vsr.io.muxer import rehearse
 from vsr.io.plan import OutputPlan
 from vsr.io.segments import read_pieces
 from vsr.jobs import Fetching, JobResult, load, peak_memory, warn_about_hdr
+from vsr.manifest import collected, now, record, tags_for
 from vsr.outputs import is_faithful, open_sink
 from vsr.parts import Done, Part, Recipe, Unfit, recipe_of
 from vsr.planning import Prepared, UpscaleJob, prepare
@@ -59,24 +61,27 @@ class Film:
         _refuse(job)
         self.job, self._window = job, window
         self._began = time.perf_counter()
+        self._date = now()
         with ExitStack() as stack:
+            self._warnings = stack.enter_context(collected())
             self._prepared: Prepared = prepare(job, stack)
             self.recipe: Recipe = recipe_of(job, self._prepared)
             self.model: Model = load(job, self._prepared.factor, fetching or Fetching())
             warn_about_hdr(self._prepared.info, self.model)
             self._times: Ticks | None = film_times(job, self._prepared)
+            self._likeness = "" if isinstance(job.source, Stills) else self._look(None)
         self._rehearse()
         self.way: Mapping[str, Any] = {}
         self.era = 0
         self._folder: JobFolder | None = None
+        self._aside: Aside | None = None
         self._next = self._fresh = self.begun = 0
         self._again: list[int] = []
-        self._aside: dict[int, Done] = {}
+        self._waiting: dict[int, Done] = {}
         self._attempts: dict[int, int] = {}
         self._parts: int | None = None
         self._seen = ""
         self._damaged = self._reused = 0
-        self._warned: set[str] = set()
 
     def _rehearse(self) -> None:
         plan, picture, source = self._prepared.plan, self.recipe.picture, self._prepared.source
@@ -93,21 +98,53 @@ class Film:
         return self.job.target.name
 
     @property
+    def place(self) -> Place | None:
+        """Through which bytes travel; None for the crew's own way."""
+        return None if self._aside is None else self._aside.place
+
+    def likeness(self, part: Part) -> str:
+        """Of the files that a part needs, by which a worker knows them.
+
+        Raises:
+            SourceError: They cannot be read.
+        """
+        return self._likeness or self._look(part)
+
+    def _look(self, part: Part | None) -> str:
+        source = self.job.source
+        if isinstance(source, str):
+            return ""
+        try:
+            chosen = files_of(source, part or Part(number=0))
+            return likeness([path for _, path in chosen])
+        except OSError as error:
+            msg = f"{source} cannot be read: {error.strerror or error}"
+            raise SourceError(msg) from error
+
+    @property
     def _journal_folder(self) -> JobFolder:
         if self._folder is None:
             msg = f"{self.job.target} was not begun: call begin first"
             raise SinkError(msg)
         return self._folder
 
-    def begin(self, device: str) -> None:
+    @property
+    def _open_aside(self) -> Aside:
+        if self._aside is None:
+            msg = f"{self.job.target} was not begun: call begin first"
+            raise SinkError(msg)
+        return self._aside
+
+    def begin(self, device: str, work_dir: str | None = None) -> None:
         """Opens the journal; what an earlier run has finished counts.
 
         Args:
             device: On what the parts are computed, for people.
+            work_dir: A path or URL that all machines share, through which bytes travel.
 
         Raises:
             JournalError: An unfinished job of the same target is another one.
-            SinkError: The folder cannot be made.
+            SinkError: The folder, or its like in the shared place, cannot be made.
         """
         job, target = self.job, self.job.target
         if isinstance(job.source, str):  # an address may give something else next time
@@ -117,6 +154,7 @@ class Film:
             facts["the device"] = _known(device, target)
             self._folder = JobFolder(target, frames=job.segment, facts=facts, restart=job.restart)
             self._folder.note(job=plain(job), total=self._total)
+        self._aside = Aside(target, work_dir)  # now that nobody else works on this target
         journal = self._folder.journal
         self.way = computed(self._folder)
         self._next = self._fresh = len(journal.segments)
@@ -145,7 +183,7 @@ class Film:
     @property
     def frames(self) -> int:
         """That are finished, those of an earlier run included."""
-        aside = sum(done.segment.frames for done in self._aside.values() if done.segment)
+        aside = sum(done.segment.frames for done in self._waiting.values() if done.segment)
         return aside + (0 if self._folder is None else self._folder.journal.frames)
 
     @property
@@ -217,39 +255,24 @@ class Film:
         if isinstance(result, Unfit):
             self._count_out(result.reason)
             return
-        self._aside[result.number] = self._put_aside(result)
-        while not self.done and (done := self._aside.pop(self._next, None)) is not None:
+        for text in result.warnings:
+            if text not in self._warnings:
+                self._warnings.append(text)
+                _log.warning("%s", text)
+        self._waiting[result.number] = self._open_aside.put(result)
+        while not self.done and (done := self._waiting.pop(self._next, None)) is not None:
             if done.before and done.before != self._seen:
                 self._count_out(f"seeking to segment {done.number} gave other pictures")
                 return
             self._enter(done)
 
-    def _put_aside(self, done: Done) -> Done:
-        for text in done.warnings:
-            if text not in self._warned:
-                self._warned.add(text)
-                _log.warning("%s", text)
-        with self._told():
-            self._path(done.number).write_bytes(done.data)
-        return replace(done, data=b"")
-
-    def _path(self, number: int) -> Path:
-        return folder_of(self.job.target) / f"{number:06d}.ahead"
-
-    @contextlib.contextmanager
-    def _told(self) -> Any:
-        try:
-            yield
-        except OSError as error:
-            raise sink_error(self.job.target, error) from error
-
     def _enter(self, done: Done) -> None:
         """Writes the next segment and enters it into the journal."""
-        path, folder = self._path(done.number), self._journal_folder
+        path, folder = self._open_aside.path(done.number), self._journal_folder
         self._damaged = max(self._damaged, done.damaged)
         self._reused += done.reused
         if done.segment is not None:
-            with self._told():
+            with told(self.job.target):
                 writer = folder.begin(done.number)
                 for piece in read_pieces(path):
                     writer.add(piece)
@@ -281,7 +304,7 @@ class Film:
         self.era += 1
         self._fresh = self._next
         self._again.clear()
-        self._aside.clear()
+        self._waiting.clear()
         self._attempts.clear()
 
     def join(self) -> JobResult:
@@ -295,16 +318,27 @@ class Film:
             msg = f"no frame of {job.source} could be decoded: the file is damaged or empty"
             raise UnsupportedSourceError(msg)
         faithful = is_faithful(self.model) and job.faces is None
-        sink = open_sink(job, self._prepared, folder, {}, faithful=faithful)
+        facts = folder.journal.facts
+        tags = tags_for(job, facts)
         frames = folder.journal.frames
-        try:
-            sink.finish()
-        finally:
-            sink.abort()
+        with collected() as warned:
+            sink = open_sink(job, self._prepared, folder, tags, faithful=faithful)
+            try:
+                sink.finish()
+            finally:
+                sink.abort()
+        seconds = time.perf_counter() - self._began
+        if job.manifest is not None:
+            timing = {"seconds": seconds, "busy": {}, "begun": self.begun}
+            made = record(
+                job, facts, folder, computed=dict(self.way), frames=frames, begun=self._date,
+                timing=timing, warnings=(*self._warnings, *warned),
+            )  # fmt: skip
+            made.save(job.manifest)
         return JobResult(
             frames=frames,
             begun=self.begun,
-            seconds=time.perf_counter() - self._began,
+            seconds=seconds,
             target=job.target,
             size=(self.recipe.picture.width, self.recipe.picture.height),
             bottleneck=None,
@@ -318,6 +352,9 @@ class Film:
     def close(self) -> None:
         """Lets go of the journal, which stays if it holds anything; safe to call twice."""
         folder, self._folder = self._folder, None
+        aside, self._aside = self._aside, None
+        if aside is not None:
+            aside.close()
         if folder is None:
             return
         if folder.kept:
@@ -332,10 +369,12 @@ def _refuse(job: UpscaleJob) -> None:
     Raises:
         UsageError: The job asks for it.
     """
-    for name, value in (("--manifest", job.manifest), ("--profile", job.profile)):
-        if value is not None:
-            msg = f"{name} is written by one machine alone: leave it out, or leave --cluster out"
-            raise UsageError(msg)
+    if job.profile is not None:
+        msg = (
+            "--profile traces the stages of one process: leave --cluster out for it, or use "
+            "`ray timeline`, which shows every segment on its worker"
+        )
+        raise UsageError(msg)
 
 
 def _known(device: str, target: Path) -> str:

@@ -2,17 +2,20 @@
 
 import importlib
 import logging
-import os
-import socket
+import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
-from vsr.cluster.crew import Answer, Errand, Lost, Outcome
-from vsr.cluster.worker import Facts, Worker, difference, own_versions
-from vsr.errors import DeviceError, SinkError, ToolError, UsageError, VsrError
+from vsr.cluster.connecting import connect
+from vsr.cluster.copies import Copy
+from vsr.cluster.crew import Answer, Errand, Lost, Unseen
+from vsr.cluster.hands import Actor, Hand
+from vsr.cluster.shipping import Shipping
+from vsr.cluster.telling import lost, reason_of, store_full, title
+from vsr.cluster.worker import Facts, difference, own_versions
+from vsr.errors import DeviceError, UsageError, VsrError
 
 if TYPE_CHECKING:
     from vsr.engine.loading import Model
@@ -25,101 +28,14 @@ _LOOK: Final = 1.0
 """Seconds between two looks for nodes that have come or gone."""
 _PATIENCE: Final = 120.0
 """Seconds without any worker after which nobody is waited for."""
-_KNOCK: Final = 5.0
-"""Seconds for an address to answer."""
+_LOADS: Final = 2
+"""Messages with bytes of sources that are on their way to a worker."""
+_FAREWELL: Final = 3.0
+"""Seconds for workers to remove their copies of sources."""
+_DIGITS: Final = 16
+"""Of the names of sessions and nodes."""
 _DEATHS: Final = 3
 """Deaths after which a worker is not replaced."""
-
-
-def load_ray() -> Any:
-    """Imports Ray.
-
-    Raises:
-        ToolError: It is not installed.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        return importlib.import_module("ray")
-    except ImportError as error:
-        msg = "Ray is not installed: pip install 'vsr[ray]', here and on all nodes"
-        raise ToolError(msg) from error
-
-
-def connect(address: str) -> Any:
-    """Connects to a cluster, unless this process is connected already.
-
-    Args:
-        address: `ray://HOST:PORT` of a Ray client server, `HOST:PORT` of a head, or `auto`: the
-            cluster that runs on this machine or is named by `RAY_ADDRESS`; else one is started.
-
-    Returns:
-        The module `ray`.
-
-    Raises:
-        UsageError: Not such an address.
-        ToolError: Ray is not installed.
-        DeviceError: Nobody answers there.
-    """
-    ray = load_ray()
-    if ray.is_initialized():
-        return ray
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "vsr"}
-    if address == "auto":
-        try:
-            ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), **quiet)
-        except ConnectionError:
-            ray.init(address="local", include_dashboard=False, **quiet)
-        return ray
-    _knock(address)
-    try:
-        ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        msg = f"the Ray cluster at {address} refuses: {reason}"
-        raise DeviceError(msg) from error
-    return ray
-
-
-def _knock(address: str) -> None:
-    parts = urlsplit(address if "://" in address else f"gcs://{address}")
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if parts.scheme not in ("ray", "gcs") or not parts.hostname or port is None:
-        msg = f"--cluster takes auto, ray://HOST:PORT or HOST:PORT, got {address!r}"
-        raise UsageError(msg)
-    try:
-        socket.create_connection((parts.hostname, port), _KNOCK).close()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        msg = f"no Ray cluster answers at {address} ({reason}): see `ray status` on its head"
-        raise DeviceError(msg) from error
-
-
-@dataclass(slots=True, eq=False)
-class _Hand:
-    """One worker."""
-
-    actor: Any
-    host: str
-    asked: Any
-    facts: Facts | None = None
-    packs: dict[Any, Sequence[Errand]] = field(default_factory=dict)
-
-
-class _Actor:
-    """What Ray runs: a `Worker` whose networks come through the object store."""
-
-    def __init__(self, device: str) -> None:
-        self._worker = Worker(device)
-
-    def facts(self) -> Facts | VsrError:
-        return self._worker.facts()
-
-    def run(self, errands: Sequence[Errand], models: Mapping[str, Any]) -> list[Outcome]:
-        return self._worker.run(errands, lambda name: load_ray().get(models[name]))
 
 
 class RayCrew:
@@ -144,12 +60,15 @@ class RayCrew:
             raise UsageError(msg)
         self._ray = connect(address)
         self._wanted, self._patience = device, patience
-        self._hands: dict[tuple[str, int], _Hand] = {}
+        self._hands: dict[tuple[str, int], Hand] = {}
         self._deaths: dict[tuple[str, int], int] = {}
         self._models: dict[str, Any] = {}
+        self._shipping = Shipping()
+        self._over: set[int] = set()
+        self._session = secrets.token_hex(_DIGITS // 2)
         self._devices: set[str] = set()
         self._looked, self._last, self._closed = 0.0, time.monotonic(), False
-        self._here = Facts(host="", versions=own_versions(), device="", cores=os.cpu_count() or 1)
+        self._here = Facts(host="", versions=own_versions(), device="")
         self._answers: list[Answer] = []
         try:
             self._assemble()
@@ -182,7 +101,7 @@ class RayCrew:
         """How many are ready."""
         return len(self._ready())
 
-    def _ready(self) -> list[_Hand]:
+    def _ready(self) -> list[Hand]:
         return [hand for hand in self._hands.values() if hand.facts is not None]
 
     def _nobody(self) -> DeviceError:
@@ -212,16 +131,16 @@ class RayCrew:
                     cpus = max(1, int(resources.get("CPU", 1)) // places)
                     self._hands[key] = self._start(node, cpus, gpu=gpus)
 
-    def _start(self, node: Mapping[str, Any], cpus: int, *, gpu: bool) -> _Hand:
+    def _start(self, node: Mapping[str, Any], cpus: int, *, gpu: bool) -> Hand:
         strategies = importlib.import_module("ray.util.scheduling_strategies")
         place = strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         actor = (
-            self._ray.remote(_Actor)
+            self._ray.remote(Actor)
             .options(num_cpus=cpus, num_gpus=int(gpu), scheduling_strategy=place, max_restarts=0)
-            .remote("cuda" if gpu else "cpu")
+            .remote("cuda" if gpu else "cpu", f"{self._session}-{node['NodeID'][:_DIGITS]}")
         )
         asked = actor.facts.options(name="vsr worker starts").remote()
-        return _Hand(actor=actor, host=node.get("NodeManagerHostname", "?"), asked=asked)
+        return Hand(actor=actor, host=node.get("NodeManagerHostname", "?"), asked=asked)
 
     def share(self, model: "Model") -> str:
         """Puts a network into the object store, once."""
@@ -232,7 +151,7 @@ class RayCrew:
             try:
                 self._models[name] = self._ray.put(model)
             except self._ray.exceptions.RayError as error:
-                raise _store_full(error) from error
+                raise store_full(error) from error
         return name
 
     def free(self) -> int:
@@ -243,14 +162,59 @@ class RayCrew:
             self._last = time.monotonic()
         elif time.monotonic() - self._last > self._patience:
             raise self._nobody()
-        return sum(max(0, _EACH - len(hand.packs)) for hand in ready)
+        return sum(max(0, _EACH - hand.weight) for hand in ready)
 
     def give(self, errands: Sequence[Errand]) -> None:
         """Gives a pack to the worker with the least in hand."""
-        hand = min(self._ready(), key=lambda hand: len(hand.packs))
+        key = min(
+            (key for key, hand in self._hands.items() if hand.facts is not None),
+            key=lambda key: self._hands[key].weight,
+        )
+        self._hands[key].held.append(errands)
+        self._answers += self._advance(key)
+
+    def _advance(self, key: tuple[str, int]) -> list[Answer]:
+        """Lets a worker run the held packs whose sources it can read, and sends more of others."""
+        hand, failed = self._hands[key], list[Answer]()
+        held, hand.held = hand.held, []
+        for pack in held:
+            kept, there = [], True
+            for errand in pack:
+                try:
+                    there = self._brought(key[0], hand, errand) and there
+                    kept.append(errand)
+                except VsrError as error:
+                    failed.append(Answer(errand=errand, outcome=error))
+            if kept and there:
+                self._submit(key[0], hand, kept)
+            elif kept:
+                hand.held.append(kept)
+        return failed
+
+    def _brought(self, node: str, hand: Hand, errand: Errand) -> bool:
+        """Whether a worker can read what an errand needs; else something more is sent."""
+        if not self._shipping.blind(node, errand) or self._shipping.complete(node, errand):
+            return True
+        while len(hand.loads) < _LOADS and (load := self._shipping.load(node, errand)):
+            call = hand.actor.receive.options(name=f"{errand.name} gets its source")
+            hand.loads[self._called(call, load)] = errand.film, load
+        return False
+
+    def _submit(self, node: str, hand: Hand, errands: Sequence[Errand]) -> None:
+        errands = [
+            self._shipping.addressed(errand) if self._shipping.blind(node, errand) else errand
+            for errand in errands
+        ]
         models = {errand.model: self._models[errand.model] for errand in errands}
-        made = hand.actor.run.options(name=_title(errands)).remote(list(errands), models)
-        hand.packs[made] = errands
+        call = hand.actor.run.options(name=title(errands))
+        hand.packs[self._called(call, list(errands), models)] = errands
+
+    def _called(self, call: Any, *values: object) -> Any:
+        """Asks a worker for something; what it will give."""
+        try:
+            return call.remote(*values)
+        except self._ray.exceptions.RayError as error:
+            raise store_full(error) from error
 
     def answers(self, seconds: float) -> list[Answer]:
         """What has come back."""
@@ -260,6 +224,7 @@ class RayCrew:
     def _collect(self, seconds: float) -> list[Answer]:
         refs = {hand.asked: key for key, hand in self._hands.items() if hand.facts is None}
         refs |= {ref: key for key, hand in self._hands.items() for ref in hand.packs}
+        refs |= {ref: key for key, hand in self._hands.items() for ref in hand.loads}
         if not refs:
             time.sleep(seconds)
             return []
@@ -271,31 +236,91 @@ class RayCrew:
 
     def _came(self, key: tuple[str, int], ref: Any) -> list[Answer]:
         """Takes one result off the object store."""
-        hand, errors = self._hands[key], self._ray.exceptions
+        hand = self._hands[key]
         try:
             result = self._ray.get(ref)
-        except errors.RayTaskError as error:
-            cause = error.cause if isinstance(error.cause, BaseException) else error
-            if isinstance(cause, errors.RayError) and cause is not error:
-                raise _store_full(cause) from error
-            raise cause from None
-        except errors.ObjectLostError as error:
-            pack = hand.packs.pop(ref, ())
-            return [_lost(errand, error) for errand in pack]
-        except errors.RayError as error:  # the worker or its node is gone
-            return self._bury(key, error)
+        except self._ray.exceptions.RayError as error:
+            return self._broken(key, ref, error)
         if ref == hand.asked and hand.facts is None:
             self._welcome(key, result)
             return []
+        if ref in hand.loads:
+            return self._loaded(key, ref, result)
         pack = hand.packs.pop(ref)
-        return [Answer(errand=e, outcome=o) for e, o in zip(pack, result, strict=True)]
+        answers = [Answer(errand=e, outcome=o) for e, o in zip(pack, result, strict=True)]
+        unseen = [one for one in answers if isinstance(one.outcome, Unseen)]
+        seen = [one for one in answers if not isinstance(one.outcome, Unseen)]
+        return seen + self._bring(key, [one.errand for one in unseen])
+
+    def _bring(self, key: tuple[str, int], errands: Sequence[Errand]) -> list[Answer]:
+        """Brings the source to a machine that does not see it; its copy may be gone, too."""
+        hand, gone = self._hands[key], list[Answer]()
+        for errand in errands:
+            if errand.film in self._over or errand.copy is not None:
+                reason = "its copy of the source is gone"
+                gone.append(Answer(errand=replace(errand, copy=None), outcome=Lost(reason=reason)))
+            if errand.film in self._over:
+                continue
+            if errand.copy is not None or not self._shipping.blind(key[0], errand):
+                text = "node %s does not see the source of %s: it gets what it needs from here"
+                _log.warning(text, hand.host, errand.name)
+                self._shipping.learn(key[0], errand)
+            if errand.copy is None:
+                hand.held.append([errand])
+        return gone + self._advance(key)
+
+    def _loaded(self, key: tuple[str, int], ref: Any, error: VsrError | None) -> list[Answer]:
+        """Bytes of a source have arrived, or could not be kept."""
+        film, load = self._hands[key].loads.pop(ref)
+        failed = list[Answer]()
+        if error is None:
+            self._shipping.arrived(key[0], film, load)
+        else:
+            self._shipping.lost(key[0], film, load)
+            failed = self._dropped(film, error, node=key[0])
+        for other in [other for other in self._hands if other[0] == key[0]]:
+            failed += self._advance(other)
+        return failed
+
+    def _dropped(self, film: int, error: VsrError | None, node: str | None = None) -> list[Answer]:
+        """Takes a film's errands off those that wait, on one machine or on all."""
+        dropped = list[Answer]()
+        for key, hand in self._hands.items():
+            if node in (None, key[0]):
+                held = [errand for pack in hand.held for errand in pack if errand.film == film]
+                packs = [[e for e in pack if e.film != film] for pack in hand.held]
+                hand.held = [pack for pack in packs if pack]
+                if error is not None:
+                    dropped += [Answer(errand=errand, outcome=error) for errand in held]
+        return dropped
+
+    def _broken(self, key: tuple[str, int], ref: Any, error: Any) -> list[Answer]:
+        """What becomes of something that was asked for and does not come."""
+        hand, errors = self._hands[key], self._ray.exceptions
+        if isinstance(error, errors.RayTaskError):
+            cause = error.cause if isinstance(error.cause, BaseException) else error
+            full = isinstance(cause, errors.RayError) and cause is not error
+            if not full or ref not in hand.packs:
+                raise cause from None
+            outcome = store_full(cause)
+            return [Answer(errand=errand, outcome=outcome) for errand in hand.packs.pop(ref)]
+        if not isinstance(error, errors.ObjectLostError):  # the worker or its node is gone
+            return self._bury(key, error)
+        if ref in hand.loads:
+            film, load = hand.loads.pop(ref)
+            self._shipping.lost(key[0], film, load)
+            return self._advance(key)
+        return [lost(errand, error) for errand in hand.packs.pop(ref, ())]
 
     def _bury(self, key: tuple[str, int], error: Exception) -> list[Answer]:
         hand = self._hands.pop(key)
         self._deaths[key] = self._deaths.get(key, 0) + 1
         if hand.facts is None:
-            _log.warning("the worker on %s did not start: %s", hand.host, _reason(error))
-        return [_lost(errand, error) for pack in hand.packs.values() for errand in pack]
+            _log.warning("the worker on %s did not start: %s", hand.host, reason_of(error))
+        for film, load in hand.loads.values():
+            self._shipping.lost(key[0], film, load)
+        packs = [*hand.packs.values(), *hand.held]
+        return [lost(errand, error) for pack in packs for errand in pack]
 
     def _welcome(self, key: tuple[str, int], told: Facts | VsrError) -> None:
         """Lets a worker take part if it is like the others; at the beginning, all must be."""
@@ -310,11 +335,6 @@ class RayCrew:
                 )
         if wrong is None and isinstance(told, Facts):
             hand.facts = told
-            if told.cores != self._here.cores:
-                text = (
-                    "node %s has %d cores, this machine %d: encoders choose their threads by them"
-                )
-                _log.warning(text, told.host, told.cores, self._here.cores)
             return
         if not self._devices and wrong is not None:
             raise wrong
@@ -322,45 +342,26 @@ class RayCrew:
         self._deaths[key] = _DEATHS
         self._ray.kill(self._hands.pop(key).actor)
 
+    def forget(self, film: int) -> None:
+        """Removes the copies of a film's source."""
+        self._over.add(film)
+        self._dropped(film, None)
+        for node in self._shipping.forget(film):
+            hand = next((hand for key, hand in self._hands.items() if key[0] == node), None)
+            if hand is not None:
+                hand.actor.forget.remote(Copy(folder=str(film), suffixes=()))
+
     def close(self) -> None:
         """Lets all workers go; the connection stays for others in this process."""
         if self._closed:
             return
         self._closed = True
+        leaving = (
+            [hand.actor.close.remote() for hand in self._ready()] if self._shipping.used else []
+        )
+        if leaving:  # who is at work leaves its copies to the next run
+            self._ray.wait(leaving, num_returns=len(leaving), timeout=_FAREWELL)
         for hand in self._hands.values():
             self._ray.kill(hand.actor)
         self._hands.clear()
         self._models.clear()
-
-
-def _lost(errand: Errand, error: Exception) -> Answer:
-    return Answer(errand=errand, outcome=Lost(reason=_reason(error)))
-
-
-def _reason(error: Exception) -> str:
-    """The kind of a Ray error in a few words; its text is many lines long."""
-    known = {
-        "OutOfMemoryError": "its node is out of memory",
-        "ActorUnschedulableError": "its node has no room",
-        "ObjectLostError": "its node is gone",
-        "NodeDiedError": "its node is gone",
-    }
-    name = type(error).__name__
-    return known.get(name, "its process ended" if "Died" in name or "Actor" in name else name)
-
-
-def _store_full(error: BaseException) -> VsrError:
-    name = type(error).__name__
-    msg = (
-        f"Ray's object store cannot take a segment ({name}): start the nodes with a larger "
-        "--object-store-memory, or use a smaller --segment"
-    )
-    return SinkError(msg)
-
-
-def _title(errands: Sequence[Errand]) -> str:
-    """What Ray's dashboard calls a pack."""
-    first = errands[0]
-    what = "begins" if first.part is None else f"segment {first.part.number}"
-    more = f" and {len(errands) - 1} more" if len(errands) > 1 else ""
-    return f"{first.name} {what}{more}"

@@ -1,20 +1,25 @@
 """What runs on the other machines: does errands, and keeps networks ready between them."""
 
 import hashlib
-import os
 import platform
+import secrets
 import socket
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from vsr.cluster.crew import Errand, Outcome, Way
+from vsr.cluster.copies import Copies, Copy, Load, paths_of
+from vsr.cluster.crew import Errand, Outcome, Unseen, Way
+from vsr.cluster.likeness import files_of, likeness
+from vsr.cluster.workdir import Place, WorkDir
 from vsr.errors import DeviceError, ModelError, SourceNotFoundError, VsrError
-from vsr.parts import PartMaker, Upscalers
+from vsr.io.folder import Stills
+from vsr.parts import Done, PartMaker, Recipe, Unfit, Upscalers
+from vsr.recording import from_plain, plain
 
 if TYPE_CHECKING:
     from vsr.engine.loading import Model
@@ -31,13 +36,11 @@ class Facts:
         host: Its name.
         versions: Of what decides about bytes, by name.
         device: On what it computes, for people.
-        cores: Of its processor; some encoders choose their threads by them.
     """
 
     host: str
     versions: Mapping[str, str]
     device: str
-    cores: int
 
 
 @cache
@@ -70,10 +73,15 @@ class Worker:
 
     Args:
         device: Where networks run: `cpu` or `cuda`.
+        session: Names the driver's run and this machine.
     """
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, session: str = "") -> None:
         self._device = device
+        self._copies = Copies(session or secrets.token_hex(8))
+        self._copied: dict[str, str] = {}
+        self._seen: set[tuple[int, str]] = set()
+        self._places: dict[Place, WorkDir] = {}
         self._models: OrderedDict[str, Model] = OrderedDict()
         self._makers: OrderedDict[str, PartMaker] = OrderedDict()
         self._upscalers: Upscalers = {}
@@ -92,7 +100,6 @@ class Worker:
             host=socket.gethostname(),
             versions=own_versions(),
             device=f"{name} ({told.get(name, name)})",
-            cores=os.cpu_count() or 1,
         )
 
     def run(self, errands: Sequence[Errand], fetch: Callable[[str], "Model"]) -> list[Outcome]:
@@ -108,23 +115,78 @@ class Worker:
         return [self._one(errand, fetch) for errand in errands]
 
     def _one(self, errand: Errand, fetch: Callable[[str], "Model"]) -> Outcome:
+        source = from_plain(errand.recipe.job["source"])
+        local = source if errand.copy is None else self._copies.local(source, errand.copy)
+        named = _Named(local, source)
         try:
-            maker = self._maker(errand, fetch)
             if errand.part is None:
+                maker = self._maker(errand, errand.recipe, fetch)
                 maker.ready(errand.way)
                 return Way(way=maker.way)
-            return maker.make(errand.part, errand.way)
-        except SourceNotFoundError as error:
-            msg = (
-                f"node {socket.gethostname()} does not see the source ({error}): put it on a path "
-                "that all nodes share"
-            )
-            return SourceNotFoundError(msg)
+            if not self._sees(errand, local):
+                return Unseen(host=socket.gethostname())
+            job = {**errand.recipe.job, "source": plain(local)}
+            maker = self._maker(errand, replace(errand.recipe, job=job), fetch)
+            made = named.told(maker.make(errand.part, errand.way))
+            return self._posted(made, errand.place) if isinstance(made, Done) else made
+        except SourceNotFoundError:  # it was there a moment ago
+            return Unseen(host=socket.gethostname())
         except VsrError as error:
-            return error.with_traceback(None)
+            return named.error(error).with_traceback(None)
 
-    def _maker(self, errand: Errand, fetch: Callable[[str], "Model"]) -> PartMaker:
-        key = _key(errand)
+    def receive(self, load: Load) -> VsrError | None:
+        """Takes a piece of a source that this machine does not see; the error if it cannot."""
+        try:
+            self._copies.receive(load)
+        except VsrError as error:
+            return type(error)(f"node {socket.gethostname()}: {error}")
+        return None
+
+    def forget(self, copy: Copy) -> None:
+        """Removes the copy of a source that is not needed any more."""
+        maker = self._makers.pop(self._copied.pop(copy.folder, ""), None)
+        if maker is not None:
+            maker.close()
+        self._copies.forget(copy)
+
+    def close(self) -> None:
+        """Lets go of all films, and of the copies of their sources."""
+        while self._makers:
+            self._makers.popitem()[1].close()
+        self._copies.close()
+
+    def _sees(self, errand: Errand, local: Path | Stills) -> bool:
+        """Whether the files of a part are here, and are those that the driver has."""
+        if errand.part is None:
+            return True
+        paths = [path for _, path in files_of(local, errand.part)]
+        if errand.copy is not None:
+            return all(path.is_file() for path in paths)
+        key = errand.film, errand.likeness
+        if key not in self._seen:
+            try:
+                if likeness(paths) != errand.likeness:
+                    return False
+            except OSError:
+                return False
+            self._seen.add(key)
+        return True
+
+    def _posted(self, done: Done, place: Place | None) -> Done:
+        """Leaves a part's bytes in the shared place, if there is one."""
+        if place is None or done.segment is None:
+            return done
+        if place not in self._places:
+            self._places.clear()
+            self._places[place] = WorkDir(place)
+        stem = f"{done.number:06d}-"
+        parcel = self._places[place].put(done.data, stem=stem, suffix=".packets")
+        return replace(done, data=b"", parcel=parcel.name)
+
+    def _maker(self, errand: Errand, recipe: Recipe, fetch: Callable[[str], "Model"]) -> PartMaker:
+        key = repr((recipe, errand.model))
+        if errand.copy is not None and errand.part is not None:
+            self._copied[errand.copy.folder] = key
         if key not in self._makers:
             while len(self._makers) >= _KEPT:
                 self._makers.popitem(last=False)[1].close()
@@ -132,7 +194,7 @@ class Worker:
             while len(self._upscalers) >= _KEPT:
                 self._upscalers.pop(next(iter(self._upscalers)))
             self._makers[key] = PartMaker(
-                errand.recipe, model, device=self._device, upscalers=self._upscalers
+                recipe, model, device=self._device, upscalers=self._upscalers
             )
         self._makers.move_to_end(key)
         return self._makers[key]
@@ -154,7 +216,30 @@ class Worker:
         return self._models[name]
 
 
-def _key(errand: Errand) -> str:
-    """Equal for errands of one film."""
-    told: Any = (errand.recipe, errand.model)
-    return repr(told)
+class _Named:
+    """Calls a source in what is said of it as the user does, wherever its copy lies.
+
+    Args:
+        local: As it lies here.
+        source: As the user named it.
+    """
+
+    def __init__(self, local: Path | Stills, source: Path | Stills) -> None:
+        pairs = zip(paths_of(local), paths_of(source), strict=True)
+        self._names = {} if local == source else {str(copy): str(path) for copy, path in pairs}
+
+    def text(self, text: str) -> str:
+        """A text without the names of copies."""
+        for copy, path in self._names.items():
+            text = text.replace(copy, path)
+        return text
+
+    def told(self, made: Done | Unfit) -> Done | Unfit:
+        """What became of a part, likewise."""
+        if isinstance(made, Unfit):
+            return replace(made, reason=self.text(made.reason))
+        return replace(made, warnings=tuple(self.text(text) for text in made.warnings))
+
+    def error(self, error: VsrError) -> VsrError:
+        """An error, likewise."""
+        return type(error)(self.text(str(error))) if self._names else error

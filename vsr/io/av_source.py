@@ -40,9 +40,9 @@ _log = logging.getLogger(__name__)
 
 _KEPT: Final = ("A53_CC", "DYNAMIC_HDR_PLUS", "DOVI_RPU_BUFFER")
 """Side data that belongs to single pictures, and whose loss the writer must speak of."""
-_SEEK_FROM: Final = 5
+SEEK_FROM: Final = 5
 """Seconds of `start` from which seeking beats decoding."""
-_MARGINS: Final = (1, 10, 60)
+MARGINS: Final = (1, 10, 60)
 """Seconds before the wanted time at which a key frame is looked for, in turn."""
 _NOTHING: Final[Mapping[str, bytes]] = MappingProxyType({})
 
@@ -177,11 +177,11 @@ class AvSource:
         self._head = first
         self.first_pts = first.pts if first.pts is not None else 0
         start = self.options.start or Fraction(0)
-        if start >= _SEEK_FROM and first.pts is not None and self._decoder.seekable:
+        if start >= SEEK_FROM and first.pts is not None and self._decoder.seekable:
             self._approach(first.pts + start / self._decoder.time_base)
 
     def _approach(self, target: Fraction) -> None:
-        for margin in _MARGINS:
+        for margin in MARGINS:
             nearer = self._opened()
             try:
                 nearer.seek(int(target - margin / nearer.time_base))

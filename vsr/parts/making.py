@@ -38,7 +38,7 @@ class PartMaker:
         recipe: From `recipe_of`.
         model: The network.
         device: Where it runs, if that is not what the job says.
-        threads: Of the encoder; its own choice if None, as in a whole run.
+        threads: Of the encoder; as the recipe says if None.
         upscalers: Where ready ones are kept, for other jobs of the same kind.
 
     Raises:
@@ -56,7 +56,8 @@ class PartMaker:
     ) -> None:
         job: UpscaleJob = from_plain(recipe.job)
         self._job = job if device is None else replace(job, device=device)
-        self._recipe, self._model, self._threads = recipe, model, threads
+        self._recipe, self._model = recipe, model
+        self._threads = recipe.threads if threads is None else threads
         self._plan = _plan(recipe, self._job)
         self._upscalers = {} if upscalers is None else upscalers
         self._way: Mapping[str, Any] = {}

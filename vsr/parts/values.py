@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from vsr.errors import UsageError
+from vsr.io import encoders
 from vsr.io.av_source import AvSource
 from vsr.io.plan import OutputPlan
 from vsr.io.segments import Segment
@@ -30,6 +31,8 @@ class Recipe:
         picture: Of the output, in the format and colour that the encoder takes.
         encoder: Its id.
         container: FFmpeg's name.
+        threads: Of the encoder, as it would choose them where the job began; None where its bytes
+            do not depend on them.
     """
 
     job: Any
@@ -39,6 +42,7 @@ class Recipe:
     picture: VideoInfo
     encoder: str
     container: str
+    threads: int | None = None
 
     @property
     def kind(self) -> str:
@@ -79,7 +83,8 @@ class Done:
     Attributes:
         number: Of the segment.
         segment: What is known of its file; None if the film ends before it.
-        data: The file's content.
+        data: The file's content; empty where that lies in a shared place.
+        parcel: Its name there.
         before: Digest of the frames before it; empty if none were looked at.
         after: Digest of its last frames, those that the next part looks at.
         ended: Whether no frame follows.
@@ -94,6 +99,7 @@ class Done:
     number: int
     segment: Segment | None
     data: bytes = field(default=b"", repr=False)
+    parcel: str = ""
     before: str = ""
     after: str = ""
     ended: bool
@@ -131,14 +137,16 @@ def recipe_of(job: UpscaleJob, prepared: Prepared) -> Recipe:
     options = source.options if isinstance(source, AvSource) else job.options
     if isinstance(source, AvSource):
         options = replace(options, stream=source.stream_index)
+    picture = replace(prepared.picture, format=plan.format, color=plan.color)
     return Recipe(
         job=plain(job),
         options=plain(options),
         info=source.info,
         color=prepared.color,
-        picture=replace(prepared.picture, format=plan.format, color=plan.color),
+        picture=picture,
         encoder=plan.encoder.id,
         container=plan.container.name,
+        threads=encoders.own_threads(plan.encoder, picture, plan.options.quality),
     )
 
 

@@ -23,6 +23,7 @@ from vsr.errors import EncoderError
 from vsr.io.color import apply_color
 from vsr.io.encoders._base import Encoder, Quality, Scale
 from vsr.io.encoders._match import describe, losses, match_format
+from vsr.io.encoders._threads import DECIDES, chosen_threads
 from vsr.io.formats import ffmpeg_name, pixel_format
 from vsr.types import ColorSpec, PixelFormat, VideoInfo
 
@@ -38,6 +39,7 @@ __all__ = [
     "match_format",
     "names",
     "open_context",
+    "own_threads",
 ]
 
 _FIRST: Final = ("x264", "x265", "svtav1", "vp9", "ffv1", "prores")
@@ -217,6 +219,25 @@ def open_context(
         msg = f"{encoder.id} has no option {listed}; see ffmpeg -h encoder={encoder.codec}"
         raise EncoderError(msg)
     return context
+
+
+def own_threads(encoder: Encoder, picture: VideoInfo, quality: Quality) -> int | None:
+    """How many threads an encoder would take here, for another machine to make the same bytes.
+
+    Args:
+        encoder: Which.
+        picture: Of the output; its `format` is what the encoder will be given.
+        quality: What the user asked.
+
+    Returns:
+        None where the bytes do not depend on it.
+
+    Raises:
+        EncoderError: It refuses the picture.
+    """
+    if encoder.codec not in DECIDES:
+        return None
+    return chosen_threads(encoder, open_context(encoder, picture, quality))
 
 
 @contextmanager
