@@ -114,7 +114,9 @@ def zoo(facts: Facts) -> Sequence[tuple[str, Table]]:
         told = [row["published"], row["paper"]]
         ours = {name: value["psnr"] for name, value in row["ours"].items()}
         cells = [" / ".join(number(known.get(s), 2) for s in ours) for known in (ours, *told)]
-        rows.append([f"{row['file']} x{row['scale']}", *cells, row["note"]])
+        measure = row.get("measure", "luma")
+        other = "" if measure == "luma" else f" ({measure})"
+        rows.append([f"{row['file']} x{row['scale']}{other}", *cells, row["note"]])
     sets = " / ".join(facts["rows"][0]["ours"])
     return [
         (f"{facts['metric']}; {sets}", (["checkpoint", "ours", "published", "paper", ""], rows))

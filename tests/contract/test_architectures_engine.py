@@ -1,5 +1,6 @@
 """Every architecture through the engine: the precisions, padding and tiles of a real run."""
 
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any
 
@@ -7,8 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vsr.engine.export import check_engine, export_onnx
+from vsr.engine.exporting import _Graph
 from vsr.engine.network import Network
 from vsr.engine.tiled import Padded, Tiled
+from vsr.errors import UsageError
 from vsr.models import architecture, architectures
 from vsr.models._base import InputSpec
 
@@ -84,3 +88,39 @@ def test_exact_tiles_give_the_whole_picture(name: str):
     network = Network(module, spec, CPU, "fp32")
     whole = Padded(network)(x)
     torch.testing.assert_close(Padded(Tiled(network, tile))(x), whole, rtol=1e-4, atol=1e-4)
+
+
+def shallow(name: str) -> tuple[nn.Module, InputSpec]:
+    """Of the lightest published configuration two of what is stacked: tracing takes long."""
+    arch = architecture(name)
+    config: Any = min(arch.parameters, key=lambda pair: pair[1])[0]
+    stacked = {field.name for field in fields(config)} & {"groups", "blocks"}
+    config = replace(config, **{key: min(2, getattr(config, key)) for key in stacked})
+    torch.manual_seed(0)
+    return arch.build(config).eval(), arch.spec(config)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_is_exported_as_a_graph_or_says_why_not(name: str, capfd: pytest.CaptureFixture[str]):
+    """Compared at another size and batch than the trace's; a refusal is the architecture's own.
+
+    Where the exporter itself fails, it prints the whole graph past Python.
+    """
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    module, spec = shallow(name)
+    graph, reason = tried(module, spec)
+    if graph is None:
+        assert isinstance(reason.__cause__, UsageError), reason
+        assert "\n" not in str(reason)
+    else:
+        check_engine(_Graph(graph, spec, "fp32"), module, "fp32", CPU)
+    assert capfd.readouterr().out == ""
+
+
+def tried(module: nn.Module, spec: InputSpec) -> tuple[bytes | None, UsageError]:
+    """A graph, or why there is none."""
+    try:
+        return export_onnx(module, spec), UsageError()
+    except UsageError as error:
+        return None, error

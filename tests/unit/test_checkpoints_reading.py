@@ -74,6 +74,44 @@ def test_floats_become_float32(tmp_path: Path, state: dict[str, Tensor], dtype: 
     assert same(read_checkpoint(tmp_path / "net.safetensors").state, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused(
+    tmp_path: Path, state: dict[str, Tensor], dtype: torch.dtype, value: float
+):
+    stored = {key: tensor.to(dtype).clone() for key, tensor in state.items()}
+    stored["body.2.weight"][:2, 0, 0, 0] = value
+    torch.save({"params": stored}, tmp_path / "net.pth")
+    safetensors.torch.save_file(stored, tmp_path / "net.safetensors")
+    for name in ("net.pth", "net.safetensors"):
+        assert "2 of 144 values in 'body.2.weight' that are NaN" in refused(tmp_path / name)
+
+
+def test_all_tensors_with_bad_numbers_are_counted(tmp_path: Path, state: dict[str, Tensor]):
+    bad = {key: tensor.clone() for key, tensor in state.items()}
+    bad["body.0.bias"][1] = float("nan")
+    bad["body.2.weight"][0, 0, 0] = torch.tensor([1, -1, 0]) / 0  # +inf, -inf and NaN in one sum
+    safetensors.torch.save_file(bad, tmp_path / "net.safetensors")
+    said = refused(tmp_path / "net.safetensors")
+    assert "1 of 4 values in 'body.0.bias' and 3 in 1 other tensors that are NaN" in said
+
+
+def test_numbers_beyond_float32_are_refused(tmp_path: Path):
+    torch.save({"weight": torch.tensor([1.0, 1e300], dtype=torch.float64)}, tmp_path / "net.pth")
+    assert "1 of 2 values in 'weight'" in refused(tmp_path / "net.pth")
+
+
+def test_large_numbers_whose_sum_overflows_pass(tmp_path: Path, state: dict[str, Tensor]):
+    large = {**state, "body.0.bias": torch.full((4,), 3e38)}
+    safetensors.torch.save_file(large, tmp_path / "net.safetensors")
+    assert same(read_checkpoint(tmp_path / "net.safetensors").state, large)
+
+
+def test_empty_tensors_pass(tmp_path: Path):
+    torch.save({"weight": torch.zeros(0, 3)}, tmp_path / "net.pth")
+    assert read_checkpoint(tmp_path / "net.pth").state["weight"].shape == (0, 3)
+
+
 def test_content_decides_not_the_suffix(tmp_path: Path, state: dict[str, Tensor]):
     safetensors.torch.save_file(state, tmp_path / "net.pth")
     assert same(read_checkpoint(tmp_path / "net.pth").state, state)

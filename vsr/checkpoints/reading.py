@@ -68,7 +68,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
     Raises:
         CheckpointError: The file is missing, too large, damaged, compressed, or holds anything but
-            plain tensors. The message is one line.
+            plain tensors of finite numbers. The message is one line.
     """
     path = Path(path)
     try:
@@ -151,7 +151,30 @@ def _checked(state: Mapping[str, Any], size: int) -> dict[str, Tensor]:
         msg = f"claims {total} bytes of tensors in a file of {size}: it is damaged or hostile"
         raise CheckpointError(msg)
     prefix = next((p for p in _PREFIXES if state and all(k.startswith(p) for k in state)), "")
-    return {key.removeprefix(prefix): _plain(value) for key, value in state.items()}
+    plain = {key.removeprefix(prefix): _plain(value) for key, value in state.items()}
+    _check_finite(plain)
+    return plain
+
+
+def _check_finite(state: Mapping[str, Tensor]) -> None:
+    """Refuses NaN and infinity, which would spread over every picture.
+
+    One sum a tensor tells, because it is finite only if its terms are; they are counted only if it
+    is not, as also many large numbers may overflow together.
+    """
+    suspects = {key: value for key, value in state.items() if not value.sum().isfinite()}
+    counts = {key: int((~value.isfinite()).sum()) for key, value in suspects.items()}
+    bad = {key: count for key, count in counts.items() if count}
+    if not bad:
+        return
+    key, count = min(bad.items())  # safetensors gives its tensors in any order
+    others = f" and {sum(bad.values()) - count} in {len(bad) - 1} other tensors"
+    msg = (
+        f"has {count} of {state[key].numel()} values in {shortened(key)}"
+        f"{others if len(bad) > 1 else ''} that are NaN or infinite in float32: it is damaged, or "
+        "its training diverged; take another"
+    )
+    raise CheckpointError(msg)
 
 
 def _check_tensor(key: object, value: object, size: int) -> None:

@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,10 @@ _JSON = Option(["--json", "as_json"], is_flag=True, help="Print JSON instead of 
 )
 @click.pass_context
 def command(ctx: click.Context, /, **values: Any) -> None:
-    """Try engines, batches and workers on your model and size; remember and show the fastest."""
+    """Try engines, batches and workers on your model and size; remember and show the fastest.
+
+    A published model's speed at 640x360 and its own scale is what `vsr models` shows from then on.
+    """
     keep_freed_memory()
     source: Path | None = values["source"]
     if source is not None and not source.is_file():
@@ -59,7 +63,8 @@ def command(ctx: click.Context, /, **values: Any) -> None:
     stop = ctx.find_object(Stop) or Stop()
     with tempfile.TemporaryDirectory(prefix="vsr-bench-") as folder:
         film = source or _drawn(Path(folder) / "drawn.mkv")
-        trials, done = _measured(values, film, Path(folder) / "out.mkv", stop)
+        job, trials, done = _measured(values, film, Path(folder) / "out.mkv", stop)
+    shown = _remembered(job, trials[0], done)
     if values["as_json"]:
         click.echo(json.dumps(_facts(trials, done), indent=2))
         return
@@ -70,13 +75,13 @@ def command(ctx: click.Context, /, **values: Any) -> None:
     if len(trials) > 1:
         share = trials[1].fps / trials[0].fps - 1
         click.echo(f"next best: {_named(trials[1])}, {share:+.0%}")
+    if shown:
+        click.echo(f"`vsr models` shows this speed of {shown}")
 
 
 def _measured(
     values: dict[str, Any], film: Path, target: Path, stop: Stop
-) -> "tuple[list[Trial], JobResult]":
-    from fractions import Fraction  # noqa: PLC0415 - only here
-
+) -> "tuple[UpscaleJob, list[Trial], JobResult]":
     from vsr import jobs  # noqa: PLC0415 - av comes with it
 
     untouched = click.Command("upscale", params=job_options()).make_context("upscale", [])
@@ -88,7 +93,41 @@ def _measured(
 
     seconds = Fraction(str(values["seconds"]))
     excerpt = replace(job, options=replace(job.options, end=seconds))
-    return trials, jobs.run(excerpt, report)
+    return job, trials, jobs.run(excerpt, report)
+
+
+def _remembered(job: "UpscaleJob", trial: "Trial", done: "JobResult") -> str | None:
+    """Keeps the speed of a published network for `vsr models`; its name, or None if it is none.
+
+    Only what the column compares is kept: one pass of the network as it is, from the usual size.
+    """
+    from datetime import date  # noqa: PLC0415 - only here
+
+    from vsr.checkpoints.blending import is_blend  # noqa: PLC0415 - only here
+    from vsr.engine.devices import devices  # noqa: PLC0415 - torch comes with it
+    from vsr.engine.loading import DEFAULT_MODEL, is_interpolation  # noqa: PLC0415
+    from vsr.engine.speeds import USUAL_SIZE, Speed, remember_speed  # noqa: PLC0415
+    from vsr.models.catalog import find  # noqa: PLC0415
+
+    other = is_blend(job.model) or is_interpolation(job.model) or job.model_path is not None
+    if other or job.tta or job.tile or job.denoise is not None or job.scale is None:
+        return None
+    factor = Fraction(job.scale)
+    entry = find(DEFAULT_MODEL if job.model == "auto" else job.model, factor)
+    width, height = USUAL_SIZE
+    if factor != entry.scale or done.size != (width * entry.scale, height * entry.scale):
+        return None
+    names = {fact.name: fact.description for fact in devices()}
+    speed = Speed(
+        fps=trial.fps,
+        width=width,
+        height=height,
+        device=names.get(done.device, done.device),
+        how=f"network and colours, {_named(trial)}",
+        day=date.today().isoformat(),  # noqa: DTZ011 - the user's own day
+    )
+    remember_speed(entry.name, speed)
+    return entry.name
 
 
 def _drawn(path: Path) -> Path:

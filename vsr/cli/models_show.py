@@ -23,6 +23,11 @@ _TILING = {
     "approximate": "approximate: tiles overlap by {overlap} pixels, less than the network sees",
     "none": "none: the network looks at the whole picture",
 }
+_FIELD = {
+    "exact": "{overlap} pixels to each side",
+    "approximate": "wider than {overlap} pixels to each side",
+    "none": "the whole picture",
+}
 
 
 @click.command(
@@ -108,6 +113,7 @@ def _rows(
         ("parameters", f"{cost.parameters:,}"),
         ("layers", f"{sum(cost.layers.values())}: {layers}"),
         ("FLOP", f"{cost.flops:,} per input pixel (counted on {cost.side}x{cost.side})"),
+        ("receptive field", _FIELD[spec.tiling].format(overlap=spec.overlap)),
         ("tiling", _tiling(spec)),
         ("half", "fp16 and bf16" if spec.half else "bf16 only: fp16 overflows"),
         (

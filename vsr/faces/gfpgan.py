@@ -223,8 +223,9 @@ class GFPGANClean(nn.Module):
         if config is None:
             msg = "the checkpoint is not GFPGAN's clean network: take GFPGANv1.3.pth or v1.4"
             raise CheckpointError(msg)
-        with torch.device("meta"):
-            expected = {k: tuple(v.shape) for k, v in cls(config).state_dict().items()}
+        with torch.device("meta"):  # nothing is drawn only to be replaced
+            network = cls(config)
+        expected = {k: tuple(v.shape) for k, v in network.state_dict().items()}
         for key in (*expected, *state):
             found = tuple(state[key].shape) if key in state else None
             if found != expected.get(key):
@@ -233,8 +234,8 @@ class GFPGANClean(nn.Module):
                     f"the shape {found}, expected {expected.get(key)}"
                 )
                 raise CheckpointError(msg)
-        network = cls(config)
-        network.load_state_dict({k: v.float() for k, v in state.items()})
+        own = {k: v.to("cpu", torch.float32, copy=True).contiguous() for k, v in state.items()}
+        network.load_state_dict(own, assign=True)
         return network.eval()
 
     def forward(self, x: Tensor) -> Tensor:

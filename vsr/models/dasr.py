@@ -30,6 +30,7 @@ import re
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -97,10 +98,26 @@ class DegradationAwareConv(nn.Module):
     def forward(self, x: Tensor, representation: Tensor) -> Tensor:
         """Maps (N, F, H, W) to the same; `representation` is (N, 64)."""
         count, features, height, width = x.shape
-        kernels = self.kernel(representation).reshape(count * features, 1, 3, 3).to(x.dtype)
-        one = x.reshape(1, count * features, height, width)
-        y = F.conv2d(one, kernels, padding=1, groups=count * features).reshape(x.shape)
+        kernels = self.kernel(representation).to(x.dtype)
+        if torch.onnx.is_in_onnx_export():
+            y = _shifted(x, kernels.reshape(count, features, 3, 3))
+        else:
+            one = x.reshape(1, count * features, height, width)
+            kernels = kernels.reshape(count * features, 1, 3, 3)
+            y = F.conv2d(one, kernels, padding=1, groups=count * features).reshape(x.shape)
         return cast("Tensor", self.conv(_leaky(y)) + self.ca(x, representation))
+
+
+def _shifted(x: Tensor, kernels: Tensor) -> Tensor:
+    """The same as nine weighted shifts: ONNX knows no groups whose number is the batch's."""
+    height, width = x.shape[2:]
+    padded = F.pad(x, (1, 1, 1, 1))
+    y = torch.zeros_like(x)
+    for i in range(3):
+        for j in range(3):
+            moved = padded[:, :, i : i + height, j : j + width]
+            y = y + kernels[:, :, i, j, None, None] * moved
+    return y
 
 
 class Block(nn.Module):

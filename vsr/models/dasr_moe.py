@@ -27,6 +27,7 @@ Tiling is approximate: tiles overlap by the whole radius of the convolutions, bu
 itself, as the prediction is a mean over what is seen.
 """
 
+import functools
 import math
 import re
 from dataclasses import dataclass
@@ -82,9 +83,10 @@ class Predictor(nn.Module):
                 nn.LeakyReLU(_PREDICTOR_SLOPE),
             ]
         self.ConvNet = nn.Sequential(*layers)
-        self.MappingNet = nn.Sequential(
-            Linear(last, config.squeezed), Linear(config.squeezed, config.experts)
-        )
+        mixing = Linear(config.squeezed, config.experts)
+        # so that a mixture of experts begins with the variance of one, and depth does not fade it
+        nn.init.constant_(mixing.bias, config.experts**-0.5)
+        self.MappingNet = nn.Sequential(Linear(last, config.squeezed), mixing)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps the mean of the features; the weights may be of any sign and sum."""
@@ -104,6 +106,8 @@ class MixedConv(nn.Module):
 
     def forward(self, x: Tensor, mixture: Tensor) -> Tensor:
         """Maps (N, A, H, W) to (N, B, H, W); `mixture` is (N, experts)."""
+        if torch.onnx.is_in_onnx_export():
+            return self._all_experts(x, mixture)
         count, inputs, height, width = x.shape
         dtype, (experts, outputs) = self.weight.dtype, self.bias.shape
         kernels = self.weight.reshape(experts, -1).to(mixture.dtype)
@@ -112,6 +116,18 @@ class MixedConv(nn.Module):
         one = x.to(dtype).reshape(1, count * inputs, height, width)
         y = F.conv2d(one, weight, bias, padding=1, groups=count)
         return y.reshape(count, outputs, height, width)
+
+    def _all_experts(self, x: Tensor, mixture: Tensor) -> Tensor:
+        """The same, mixed after the convolution, for ONNX: it knows no groups of the batch's size.
+
+        It costs as many convolutions as there are experts.
+        """
+        experts, outputs = self.bias.shape
+        y = F.conv2d(x.to(self.weight.dtype), self.weight, self.bias.flatten(), padding=1)
+        parts = (y[:, k * outputs : (k + 1) * outputs] for k in range(experts))
+        shares = mixture.to(y.dtype)
+        weighted = (part * shares[:, k, None, None, None] for k, part in enumerate(parts))
+        return functools.reduce(torch.add, weighted)
 
 
 class Block(nn.Module):

@@ -39,6 +39,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vsr.errors import UsageError
 from vsr.models._base import Architecture, InputSpec, StateDict
 from vsr.models._blocks_residual import MeanShift, ResidualBlock, white_of
 from vsr.resample import resize
@@ -313,7 +314,16 @@ class IGNN(nn.Module):
         self.full_precision += (f"tail.{len(again)}.0",)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, 3, H, W) in [0, 1] to (N, 3, s·H, s·W)."""
+        """Maps (N, 3, H, W) in [0, 1] to (N, 3, s·H, s·W).
+
+        Raises:
+            UsageError: It is being exported.
+        """
+        if torch.onnx.is_in_onnx_export():
+            msg = (
+                "which patches it aggregates depends on the picture's size, and a graph freezes it"
+            )
+            raise UsageError(msg)
         return self.refine(x, self.reduced(x))
 
     def reduced(self, x: Tensor) -> Tensor:
