@@ -56,7 +56,7 @@ def upscale_frames(
     model: str = "auto",
     model_path: Path | None = None,
     device: str = "auto",
-    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto",
+    precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = "auto",
     tile: int | None = None,
     batch: int | None = None,
     faces: FaceOptions | None = None,

@@ -80,7 +80,7 @@ class UpscaleJob:
     denoise: float | None = None
     device: str = "auto"
     engine: str = "auto"
-    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = "auto"
     tile: int | None = None
     tile_pad: int | None = None
     batch: int | None = None

@@ -42,11 +42,12 @@ def plain(rows: Sequence[Facts]) -> Table:
 
 def end_to_end(facts: Facts) -> Sequence[tuple[str, Table]]:
     """Rates of whole jobs."""
-    head = ["input", "scale", "steady fps", "fps with start-up", "bounded by", "peak memory"]
+    head = ["input", "scale", "precision", "steady fps", "with start-up", "bounded by", "memory"]
     rows = [
         [
             row["input"],
             f"{row['scale']}",
+            row.get("precision", "auto"),
             number(row["steady_fps"], 1),
             number(row["fps"], 1),
             row["bottleneck"],

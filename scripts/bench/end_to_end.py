@@ -2,12 +2,14 @@
 
     python scripts/bench/end_to_end.py [--clip examples/clip.mkv] [--frames 300]
 
-Loops the clip to the wanted sizes and length, runs `vsr upscale` in a process of its own, and
-prints the steady rate (from the first written frame to the last), the rate with start-up, the
-stage that bounded it, and peak memory. Writes scripts/bench/results/end_to_end-<processor>.json.
+Loops the clip to the wanted sizes and length, runs `vsr upscale` in a process of its own, in the
+precision that it takes by itself and in int8, and prints the steady rate (from the first written
+frame to the last), the rate with start-up, the stage that bounded it, and peak memory. Writes
+scripts/bench/results/end_to_end-<processor>.json.
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -21,6 +23,7 @@ import av
 import torch
 
 CASES = (((320, 180), 4), ((640, 360), 2), ((320, 180), 3))
+PRECISIONS = ("auto", "int8")
 
 
 def looped(clip: Path, target: Path, size: tuple[int, int], frames: int) -> None:
@@ -70,19 +73,21 @@ def main() -> None:
     name = torch.cpu.get_capabilities().get("cpu_name") or "cpu"
     rows = []
     print(f"{name}, {os.cpu_count()} threads, torch {torch.__version__}\n")
-    lines = ["| input | scale | steady fps | fps with start-up | bounded by | peak memory |"]
-    lines.append("|---|---|---|---|---|---|")
+    lines = ["| input | scale | precision | steady fps | fps with start-up | bounded by | memory |"]
+    lines.append("|---|---|---|---|---|---|---|")
     print("\n".join(lines))
     with tempfile.TemporaryDirectory() as folder:
-        for size, scale in CASES:
+        for (size, scale), precision in itertools.product(CASES, PRECISIONS):
             source = Path(folder) / f"{size[1]}.mkv"
             if not source.exists():
                 looped(arguments.clip, source, size, arguments.frames)
-            row = measure(source, Path(folder) / "out.mkv", scale, extra)
-            rows.append({"input": f"{size[0]}×{size[1]}", "scale": scale} | row)
+            wish = ["--precision", precision, *extra]
+            row = measure(source, Path(folder) / "out.mkv", scale, wish)
+            case = {"input": f"{size[0]}×{size[1]}", "scale": scale, "precision": precision}
+            rows.append(case | row)
             lines.append(
-                f"| {size[0]}×{size[1]} | {scale} | {row['steady_fps']:.1f} | {row['fps']:.1f} | "
-                f"{row['bottleneck']} | {row['peak_mb']:.0f} MB |"
+                f"| {case['input']} | {scale} | {precision} | {row['steady_fps']:.1f} | "
+                f"{row['fps']:.1f} | {row['bottleneck']} | {row['peak_mb']:.0f} MB |"
             )
             print(lines[-1], flush=True)
     slug = "".join(c if c.isalnum() else "-" for c in name.lower())

@@ -1,6 +1,8 @@
 """Measures picture quality on Set5 and Set14 and prints the table that README quotes.
 
-    python scripts/bench/quality.py [--models bicubic lanczos vsr-fast] [--scales 2 3 4]
+    python scripts/bench/quality.py [--models bicubic vsr-fast "vsr-fast int8"] [--scales 2 3 4]
+
+A precision may follow the name of a model; fp32 is the usual one.
 
 As the papers do: low resolution by MATLAB's antialiased bicubic (the files of LR_bicubic), PSNR and
 SSIM on the unrounded BT.601 luma of 8-bit results, as many border pixels cropped as the scale is,
@@ -28,7 +30,7 @@ from vsr.metrics import luma, psnr, ssim
 REPO = Path(__file__).resolve().parents[2]
 RESULTS = REPO / "scripts" / "bench" / "results" / "quality.json"
 SETS = ("Set5", "Set14")
-MODELS = ["bicubic", "lanczos", "vsr-fast"]
+MODELS = ["bicubic", "lanczos", "vsr-fast", "vsr-fast int8"]
 SCALES = [2, 3, 4]
 
 
@@ -71,7 +73,8 @@ def enlarged(upscaler: vsr.Upscaler, low: NDArray[np.uint8]) -> NDArray[np.uint8
 
 def score(model: str, folder: Path, scale: int) -> Score | None:
     """Evaluates a model on a set; None if it has no network of this scale."""
-    upscaler = vsr.load_model(model, scale=scale, device="cpu", precision="fp32")
+    name, _, precision = model.partition(" ")
+    upscaler = vsr.load_model(name, scale=scale, device="cpu", precision=precision or "fp32")
     if upscaler.spec.scale != scale:
         return None
     results = []

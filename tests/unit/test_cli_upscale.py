@@ -216,7 +216,7 @@ def test_options_reach_the_sink(job, options, field, value):
         ("-dn 2", "2"),
         ("-g 0 -d cpu", "contradict"),
         ("--fp32 --half", "one precision"),
-        ("--precision int8", "int8"),
+        ("--precision int4", "int4"),
         ("--model-path none.pth", "none.pth"),
         ("--model-path photo.png -n bicubic", "not both"),
         ("--start 5 --end 5", "after --start"),

@@ -35,8 +35,9 @@ def _place_options() -> list[click.Parameter]:
         Option(
             ["--precision"],
             section=section,
-            type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
-            help="Arithmetic of the network. Default: auto, the fastest that is safe.",
+            type=click.Choice(["auto", "fp32", "fp16", "bf16", "int8"]),
+            help="Arithmetic of the network. Default: auto, the fastest that is safe. int8, by "
+            "OpenVINO, is faster on processors and loses a little.",
         ),
         Option(["--fp32"], section=section, is_flag=True, help="Short for --precision fp32."),
         Option(["--half"], section=section, is_flag=True, help="Short for --precision fp16."),

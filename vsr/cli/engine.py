@@ -65,7 +65,7 @@ def list_engines(as_json: bool) -> None:
         Option(["-d", "--device"], type=DeviceType(), default="auto", help="As of `vsr upscale`."),
         Option(
             ["--precision"],
-            type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
+            type=click.Choice(["auto", "fp32", "fp16", "bf16", "int8"]),
             default="auto",
             show_default=True,
             help="Arithmetic of the network.",

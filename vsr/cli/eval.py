@@ -91,7 +91,7 @@ def _network_options() -> list[click.Parameter]:
         Option(
             ["--precision"],
             section=section,
-            type=click.Choice(["fp32", "fp16", "bf16", "auto"]),
+            type=click.Choice(["fp32", "fp16", "bf16", "int8", "auto"]),
             default="fp32",
             show_default=True,
             help="Arithmetic of networks.",

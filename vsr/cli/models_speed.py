@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         Option(["-d", "--device"], type=DeviceType(), default="auto", help="auto, cpu, cuda:N."),
         Option(
             ["--precision"],
-            type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
+            type=click.Choice(["auto", "fp32", "fp16", "bf16", "int8"]),
             default="auto",
             help="Arithmetic; auto is the fastest that is safe.",
         ),

@@ -43,7 +43,7 @@ class Wishes:
     Attributes:
         device: `auto`, `cpu`, `cuda` or `cuda:N`; several share the frames, as `cuda:0,cuda:1,cpu`.
         engine: `auto`, or a name of `vsr.engine.engines`.
-        precision: `auto`, `fp32`, `fp16` or `bf16`.
+        precision: `auto`, `fp32`, `fp16`, `bf16` or `int8`.
         tile: Side of a tile in input pixels, 0 for the whole picture.
         tile_pad: Overlap of tiles instead of the receptive field.
         batch: Frames computed together.
@@ -186,7 +186,7 @@ class _Job:
         self._model, self._source, self._target = model, source, target
         self._wishes = replace(wishes, device=str(device))
         self._device = device
-        self._engine = resolve_engine(wishes.engine)
+        self._engine = resolve_engine(wishes.engine, wishes.precision)
         precision = wishes.precision
         if model.learned:
             precision = engine_precision(self._engine, precision, self._device, model.spec)
@@ -310,7 +310,7 @@ class _Job:
     def _other_engines(self) -> list[str]:
         """Those that give as good a result, if the choice is left to us."""
         module, spec = self._model.module, self._model.spec
-        if self._wishes.engine != "auto" or module is None:
+        if self._wishes.engine != "auto" or module is None or self._own.precision == "int8":
             return []
         large = sum(p.numel() for p in module.parameters()) > _LARGE
         if large and self._wishes.tune != "full":  # opening one takes longer than it may gain

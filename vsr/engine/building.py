@@ -38,7 +38,7 @@ class Order:
         scale: Which of the model's scales; its own if None.
         engine: Name of an engine that keeps what it builds, or `auto` for the best one installed.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        precision: `auto`, `fp32`, `fp16` or `bf16`.
+        precision: `auto`, `fp32`, `fp16`, `bf16` or `int8`.
         tile: Side of a tile in input pixels, None for what fits.
         batch: Frames computed together, None for what the device likes.
     """

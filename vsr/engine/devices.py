@@ -10,7 +10,7 @@ import torch
 from vsr.errors import DeviceError, UsageError
 from vsr.models._base import InputSpec
 
-type Precision = Literal["fp32", "fp16", "bf16"]
+type Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 _MOST_WORKERS = 4
 
@@ -120,6 +120,7 @@ def resolve_precision(name: str, device: torch.device, spec: InputSpec) -> Preci
 
     fp16 is taken on CUDA where the architecture allows it; bf16 on CUDA from compute capability
     8.0, and on processors with AVX-512-BF16 (without it, bf16 is several times slower than fp32).
+    int8 is taken only where it was asked for; it is for engines that round a network to eight bits.
 
     Raises:
         UsageError: Not a precision, or not safe for this network.
@@ -139,7 +140,12 @@ def resolve_precision(name: str, device: torch.device, spec: InputSpec) -> Preci
         return "fp16"
     if name == "bf16":
         return "bf16"
-    msg = f"unknown precision {name!r}: use auto, fp32, fp16 or bf16"
+    if name == "int8":
+        if device.type != "cpu":
+            msg = f"int8 is for processors, not for {device}: use --precision fp16 or --device cpu"
+            raise DeviceError(msg)
+        return "int8"
+    msg = f"unknown precision {name!r}: use auto, fp32, fp16, bf16 or int8"
     raise UsageError(msg)
 
 

@@ -16,7 +16,7 @@ from vsr.engine.base import Upscaler
 from vsr.engine.blends import load_blend
 from vsr.engine.color import rgb_to_ycc, ycc_to_rgb
 from vsr.engine.devices import most_workers, resolve_device, resolve_devices, resolve_precision
-from vsr.engine.engines.registry import open_network
+from vsr.engine.engines.registry import open_network, resolve_engine
 from vsr.engine.ensemble import Ensemble
 from vsr.engine.faces import FaceModel
 from vsr.engine.memory import activation_bytes, automatic
@@ -351,7 +351,7 @@ def load_model(
             .pb, .mat or .param), or a mixture of both such as `A*0.8+B*0.2`.
         scale: Which of the model's scales; the smallest that reaches it. The model's own if None.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        precision: `auto`, `fp32`, `fp16` or `bf16`.
+        precision: `auto`, `fp32`, `fp16`, `bf16` or `int8`.
         tile: Side of a tile in input pixels, 0 for the whole picture.
         denoise: Strength from 0 to 1, for models with a denoising twin.
         offline: Never download.
@@ -369,7 +369,7 @@ def load_model(
     found = find_model(str(model), path=path, factor=factor, denoise=denoise, offline=offline)
     where = resolve_device(device)
     chosen = resolve_precision(precision, where, found.spec)
-    make = factory(found, where)
+    make = factory(found, where, engine=resolve_engine("auto", chosen))
     return OnPictures(make(Settings(precision=chosen, tile=tile)), where, found.kernel)
 
 

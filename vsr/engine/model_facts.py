@@ -12,6 +12,7 @@ from torch import nn
 
 from vsr.engine.blends import join_checkpoints
 from vsr.engine.devices import devices, resolve_device
+from vsr.engine.engines.registry import resolve_engine
 from vsr.engine.loading import Model, factory, settings_for
 from vsr.engine.memory import activation_bytes
 from vsr.engine.speeds import Speed
@@ -107,7 +108,7 @@ def speed_of_entry(
         entry: Its file need not be here.
         size: Width and height of the frames.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        precision: `auto`, `fp32`, `fp16` or `bf16`.
+        precision: `auto`, `fp32`, `fp16`, `bf16` or `int8`.
         seconds: How long, after a first frame that does not count; one frame at least.
 
     Raises:
@@ -119,7 +120,8 @@ def speed_of_entry(
     torch.manual_seed(0)
     model = Model(entry.name, arch.spec(config), arch.build(config).eval())
     settings = settings_for(model, where, size, precision=precision)
-    upscaler = factory(model, where)(settings)
+    engine = resolve_engine("auto", settings.precision)
+    upscaler = factory(model, where, engine=engine)(settings)
     x = torch.rand(1, model.spec.channels or 3, size[1], size[0], device=where)
 
     def computed() -> None:

@@ -61,7 +61,7 @@ class Grid:
     lowering: Lowering = "auto"
     crop: int | None = None
     device: str = "auto"
-    precision: Literal["fp32", "fp16", "bf16", "auto"] = "fp32"
+    precision: Literal["fp32", "fp16", "bf16", "int8", "auto"] = "fp32"
     tile: int = 0
     offline: bool = False
     frames: int = 0

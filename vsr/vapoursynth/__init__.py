@@ -65,7 +65,7 @@ def upscale(
         denoise_strength: From 0 to 1, for models with a denoising twin.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         device_index: `N`, instead of `device="cuda:N"`.
-        precision: `auto`, `fp32`, `fp16` or `bf16`, whatever the clip's samples are.
+        precision: `auto`, `fp32`, `fp16`, `bf16` or `int8`, whatever the clip's samples are.
         tile: Side of a tile in input pixels; 0 for the whole picture, None for what fits. Tiles are
             square: of a pair the smaller positive side counts.
         tile_pad: Overlap of tiles instead of the receptive field.

@@ -18,6 +18,7 @@ from vsr.engine.devices import Precision
 from vsr.engine.engines._packages import load_package
 from vsr.engine.engines._shapes import Prepared, lanes
 from vsr.engine.engines.cache import EngineCache, EngineKey
+from vsr.engine.engines.eight_bits import in_eight_bits
 from vsr.engine.export import export_onnx, model_digest
 from vsr.errors import DeviceError
 from vsr.models._base import InputSpec
@@ -27,8 +28,8 @@ _log = logging.getLogger(__name__)
 type _Key = tuple[tuple[int, ...], int]
 """Shape of the input, and threads of whoever calls."""
 
-_HINTS: dict[str, str] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
-_CAPABILITIES = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16"}
+_HINTS: dict[str, str] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
+_CAPABILITIES = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16", "int8": "INT8"}
 
 
 class OpenVinoNetwork:
@@ -122,7 +123,7 @@ class OpenVinoNetwork:
                 _log.warning("a built engine cannot be read and is compiled again: %s", reason)
         model = self._read().clone()
         model.reshape(list(shape))
-        if self.precision != "fp32":
+        if self.precision in ("fp16", "bf16"):
             _keep_picture(model)
         compiled = self._core.compile_model(model, self.target, options)
         if self.about is not None:
@@ -132,6 +133,8 @@ class OpenVinoNetwork:
     def _read(self) -> Any:
         if self._model is None:
             self._model = self._core.read_model(export_onnx(self._module, self.spec))
+            if self.precision == "int8":
+                self._model = in_eight_bits(self._core, self._model, self.spec)
         return self._model
 
 

@@ -1,6 +1,7 @@
 """Which engines there are, which of them work here, and how to open one."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import nn
@@ -59,6 +60,9 @@ ENGINES: dict[str, Engine] = {
 }
 """By name, PyTorch first."""
 
+_EIGHT_BITS: Final = "openvino"
+"""The engine that computes int8."""
+
 
 def available_engines(device: torch.device) -> tuple[str, ...]:
     """Names of the engines that are installed and take tensors on a device, PyTorch first."""
@@ -86,15 +90,19 @@ def find_engine(name: str) -> tuple[Engine, str]:
     return engine, target
 
 
-def resolve_engine(name: str) -> str:
-    """Checks what `--engine` was given; `auto` is PyTorch, which everybody has.
+def resolve_engine(name: str, precision: str = "auto") -> str:
+    """Checks what `--engine` was given.
+
+    Args:
+        name: `auto` is PyTorch, which everybody has, and for int8 what computes that.
+        precision: What `--precision` was given.
 
     Raises:
         UsageError: There is no such engine, or it is not installed.
         DeviceError: It is installed and does not start.
     """
     if name == "auto":
-        return "torch"
+        name = _EIGHT_BITS if precision == "int8" else "torch"
     find_engine(name)
     return name
 
@@ -104,7 +112,7 @@ def engine_precision(name: str, precision: str, device: torch.device, spec: Inpu
 
     Args:
         name: What `--engine` was given.
-        precision: `auto`, `fp32`, `fp16` or `bf16`.
+        precision: `auto`, `fp32`, `fp16`, `bf16` or `int8`.
         device: Where the tensors are.
         spec: Of the network.
 
@@ -113,6 +121,8 @@ def engine_precision(name: str, precision: str, device: torch.device, spec: Inpu
         DeviceError: The engine cannot compute in it on this device.
     """
     engine, target = find_engine(name)
+    if precision == "int8":
+        _refuse_eight_bits(engine, target)
     if engine.name in ("torch", "compile") or (engine.name == "openvino" and target in ("", "CPU")):
         return resolve_precision(precision, device, spec)
     if precision != "auto" and precision not in DTYPES:
@@ -129,6 +139,13 @@ def engine_precision(name: str, precision: str, device: torch.device, spec: Inpu
             return choice
     msg = f"engine {name} does not compute {precision} here: use --precision {choices[-1]}"
     raise DeviceError(msg)
+
+
+def _refuse_eight_bits(engine: Engine, target: str) -> None:
+    if engine.name != _EIGHT_BITS or target not in ("", "CPU"):
+        name = f"{engine.name}:{target}" if target else engine.name
+        msg = f"engine {name} does not compute int8: use --engine {_EIGHT_BITS}"
+        raise DeviceError(msg)
 
 
 def open_network(
@@ -153,6 +170,8 @@ def open_network(
         need = {"cpu": "--device cpu", "cuda": "--device cuda"}[engine.devices[0]]
         msg = f"engine {engine.name} does not run on {device}: use {need} or --engine torch"
         raise DeviceError(msg)
+    if precision == "int8":
+        _refuse_eight_bits(engine, target)
     network: OpenVinoNetwork | OnnxNetwork
     match engine.name:
         case "openvino":
