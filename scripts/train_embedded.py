@@ -15,6 +15,9 @@ A network with more convolutions than `--convs` is a good `--start` too: those t
 are left out, and with the longer one as `--teacher` hardly anything is lost. 32 × 10 learnt so from
 32 × 12 came to its very figures.
 
+With `--video` the low resolution is what video codecs leave of it, and the network learns to undo
+that as well; a network that was trained without is the best start.
+
 With `--teacher`, the targets are drawn towards the mean that earlier networks give over the eight
 symmetries of the square: it is nearer to the truth than any of them alone, and a steadier guide.
 """
@@ -25,44 +28,21 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from PIL import Image
+from _crops import Crops, Damage, draw_crops, files
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vsr.models.compact import Compact, CompactConfig
-from vsr.resample import resize
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
-LUMA = torch.tensor([0.299, 0.587, 0.114])
-REDUCTIONS = (1.0, 1.5, 2.0, 3.0, 4.0)
-LEARNT = 42.0
-WORST = 0.06
 SEEN = 64
 """Crops by which convolutions are judged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Crops:
-    """Low-resolution crops (N, 1, P, P) and their targets (N, 1, s·P, s·P), half precision."""
-
-    lows: Tensor
-    highs: Tensor
-
-    def batch(self, random: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
-        """Draws crops, turned and flipped together."""
-        index = torch.from_numpy(random.integers(len(self.lows), size=count))
-        turns, flip = int(random.integers(4)), bool(random.integers(2))
-        chosen = (torch.rot90(x[index].float(), turns, (2, 3)) for x in (self.lows, self.highs))
-        low, high = (x.flip(3) if flip else x for x in chosen)
-        return low.contiguous(memory_format=torch.channels_last), high
 
 
 class Muon:
@@ -92,77 +72,6 @@ def orthogonal(matrix: Tensor) -> Tensor:
         gram = x @ x.T
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
     return x.T if tall else x
-
-
-def files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-
-
-def levels(folder: Path, side: int, smallest: int) -> Iterator[Tensor]:
-    """Every picture as (3, H, W) RGB 0 to 255 at several sizes.
-
-    A large photograph is soft at its own size and crisp when reduced; both kinds occur in films.
-    """
-    for path in files(folder):
-        with Image.open(path) as image:
-            rgb = image.convert("RGBA")
-            opaque = Image.alpha_composite(Image.new("RGBA", rgb.size, "white"), rgb).convert("RGB")
-        picture = torch.from_numpy(np.array(opaque)).permute(2, 0, 1).float()
-        for factor in REDUCTIONS if min(opaque.size) > 600 else REDUCTIONS[:3]:
-            height, width = int(opaque.height / factor), int(opaque.width / factor)
-            if min(height, width) < smallest:
-                break
-            if factor == 1:
-                yield picture[:, :side, :side]
-            else:
-                yield resize(picture, height, width, "bicubic").round().clamp(0, 255)
-
-
-def lowered(rgb: Tensor, scale: int) -> tuple[Tensor, Tensor]:
-    """Luma (H, W) of a picture reduced as MATLAB does it, which rounds between the axes, and of it.
-
-    Args:
-        rgb: (3, H, W), 0 to 255; cropped to a multiple of the scale.
-        scale: To reduce by.
-    """
-    height, width = (side // scale for side in rgb.shape[1:])
-    rgb = rgb[:, : height * scale, : width * scale]
-    low = resize(rgb, height, width * scale, "bicubic").round().clamp(0, 255)
-    low = resize(low, height, width, "bicubic").round().clamp(0, 255)
-    low, high = (torch.einsum("chw,c->hw", image / 255, LUMA) for image in (low, rgb))
-    return low, high
-
-
-def errors(low: Tensor, high: Tensor, scale: int, patch: int) -> Tensor:
-    """Mean squared error of bicubic interpolation in windows a quarter of their side apart."""
-    guess = F.interpolate(low[None, None], scale_factor=scale, mode="bicubic")
-    squared = F.avg_pool2d((guess - high) ** 2, scale)
-    return F.avg_pool2d(squared, patch, patch // 4)[0, 0]
-
-
-def draw_crops(folder: Path, scale: int, count: int, patch: int, side: int, seed: int) -> Crops:
-    """Draws crops from all pictures, the likelier the more there is to learn in them."""
-    pictures, windows, losses = [], [], []
-    for number, rgb in enumerate(levels(folder, side, patch * scale)):
-        low, high = lowered(rgb, scale)
-        loss = errors(low, high, scale, patch)
-        y, x = torch.meshgrid(*(torch.arange(n) * (patch // 4) for n in loss.shape), indexing="ij")
-        pictures.append((low, high))
-        windows.append(torch.stack([torch.full_like(y, number), y, x], -1).flatten(0, 1))
-        losses.append(loss.flatten())
-    loss = torch.cat(losses)
-    weight = loss.sqrt().clamp(0, WORST).double()
-    weight[loss < 10 ** (-LEARNT / 10)] = 0
-    random = np.random.default_rng(seed)
-    chosen = random.choice(len(loss), count, replace=False, p=(weight / weight.sum()).numpy())
-    lows = torch.empty(count, 1, patch, patch, dtype=torch.float16)
-    highs = torch.empty(count, 1, patch * scale, patch * scale, dtype=torch.float16)
-    for place, (number, y, x) in enumerate(torch.cat(windows)[torch.from_numpy(chosen)].tolist()):
-        low, high = pictures[number]
-        lows[place, 0] = low[y : y + patch, x : x + patch]
-        top, left, size = y * scale, x * scale, patch * scale
-        highs[place, 0] = high[top : top + size, left : left + size]
-    return Crops(lows, highs)
 
 
 def taught(crops: Crops, teachers: list[Compact], share: float) -> Crops:
@@ -307,6 +216,7 @@ def parsed() -> argparse.Namespace:
     add("--teacher", type=Path, nargs="*", help="stored networks to learn from")
     add("--share", type=float, default=0.8, help="of the teachers in the target")
     add("--crops", type=int, default=30_000, help="crops to draw from the pictures")
+    add("--video", action="store_true", help="low resolution has been through video codecs")
     add("--scale", type=int, choices=(2, 3, 4), required=True)
     add("--features", type=int, default=32)
     add("--convs", type=int, default=8)
@@ -335,7 +245,8 @@ def main() -> None:
     )
     arguments.data_sha256 = fingerprint(arguments.images)
     draw = (arguments.crops, arguments.patch, arguments.side, arguments.seed)
-    crops = draw_crops(arguments.images, arguments.scale, *draw)
+    damage = Damage() if arguments.video else None
+    crops = draw_crops(arguments.images, arguments.scale, *draw, damage)
     if arguments.teacher:
         crops = taught(crops, [loaded(path) for path in arguments.teacher], arguments.share)
     network = loaded(arguments.start) if arguments.start else fresh(arguments.config)

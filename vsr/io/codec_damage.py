@@ -36,8 +36,9 @@ CODECS: Final[Mapping[Codec, tuple[str, str]]] = MappingProxyType(
 )
 """Encoder and decoder of each codec by FFmpeg's names."""
 
-_SMALLEST: Final = 64
-"""Encoders refuse postage stamps; smaller pictures are framed by their edges."""
+_SMALLEST: Final = 68
+"""Encoders refuse postage stamps, and where a side is one of x265's units its bytes are not the same
+each time; smaller pictures are framed by their edges."""
 _LEAST_BUFFER: Final = 1000
 """Bits; FFmpeg refuses less than a frame's worth."""
 _YUV: Final = PixelFormat(family="yuv", chroma_w=1, chroma_h=1)
