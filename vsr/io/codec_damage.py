@@ -37,8 +37,8 @@ CODECS: Final[Mapping[Codec, tuple[str, str]]] = MappingProxyType(
 """Encoder and decoder of each codec by FFmpeg's names."""
 
 _SMALLEST: Final = 68
-"""Encoders refuse postage stamps, and where a side is one of x265's units its bytes are not the same
-each time; smaller pictures are framed by their edges."""
+"""Encoders refuse postage stamps, and where one of x265's units fills a side its bytes are not the
+same each time; smaller pictures are framed by their edges."""
 _LEAST_BUFFER: Final = 1000
 """Bits; FFmpeg refuses less than a frame's worth."""
 _YUV: Final = PixelFormat(family="yuv", chroma_w=1, chroma_h=1)
