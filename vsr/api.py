@@ -89,7 +89,8 @@ def upscale_frames(
         job = UpscaleJob(source=Path(), target=Path(), scale=scale)
         width, height = target_size(job, info.width, info.height)
         color = info.color.resolved(info.width, info.height, info.format.family)
-        found = find_model(model, path=model_path, factor=Fraction(width, info.width))
+        factor = Fraction(width, info.width)
+        found = find_model(model, path=model_path, factor=factor, lossy=info.lossy)
         found = found if faces is None else replace(found, faces=find_faces(faces))
         upscaler = frame_upscaler(
             found,

@@ -118,7 +118,7 @@ def run(
         warned = stack.enter_context(collected())
         prepared = prepare(_kept_on_device(job), stack)
         picture = prepared.picture
-        model = load(job, prepared.factor, fetching)
+        model = load(job, prepared.factor, fetching, lossy=prepared.info.lossy)
         warn_about_hdr(prepared.info, model)
         plan = prepared.plan
         facts = facts_for(job, prepared, model)
@@ -253,7 +253,12 @@ def write_trace(trace: Trace | None, job: UpscaleJob) -> None:
 
 
 def load(
-    job: UpscaleJob, factor: Fraction, fetching: Fetching, faces: "FaceModel | None" = None
+    job: UpscaleJob,
+    factor: Fraction,
+    fetching: Fetching,
+    faces: "FaceModel | None" = None,
+    *,
+    lossy: bool = False,
 ) -> "Model":
     """Loads the networks that a job asks for.
 
@@ -262,6 +267,7 @@ def load(
         factor: Output over input size.
         fetching: Who watches over a download.
         faces: Those that restore faces, if an earlier call has loaded them.
+        lossy: Whether a codec has left out detail of the source.
 
     Raises:
         ModelError: No such model, or its checkpoint cannot be used.
@@ -273,6 +279,7 @@ def load(
         path=job.model_path,
         factor=factor,
         denoise=job.denoise,
+        lossy=lossy,
         offline=job.offline,
         confirm=fetching.confirm,
         progress=fetching.progress,
@@ -330,7 +337,7 @@ def try_out(job: UpscaleJob) -> "list[Trial]":
 
     with ExitStack() as stack:
         prepared = prepare(job, stack)
-        model = load(job, prepared.factor, Fetching())
+        model = load(job, prepared.factor, Fetching(), lossy=prepared.info.lossy)
         plan = prepared.plan
         target = (prepared.picture, plan.format, plan.color)
         ends = _ends((prepared.info, prepared.color), target)

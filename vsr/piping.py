@@ -295,7 +295,7 @@ def _upscaler(
 ) -> "FrameUpscaler":
     info, picture = source[0], planned.picture
     factor = max(Fraction(picture.width, info.width), Fraction(picture.height, info.height))
-    model = load(work, factor, fetching)
+    model = load(work, factor, fetching, lossy=info.lossy)
     warn_about_hdr(info, model)
     target = (picture, planned.format, planned.color)
     return upscaler_for(work, model, source, target, frames=None)

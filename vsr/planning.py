@@ -279,7 +279,12 @@ def explain(job: UpscaleJob) -> tuple[tuple[str, str, str], ...]:
         info, picture = prepared.info, prepared.picture
         size = f"{info.width}x{info.height} to {picture.width}x{picture.height}"
         network = describe_model(
-            job.model, job.model_path, prepared.factor, job.device, job.precision
+            job.model,
+            job.model_path,
+            prepared.factor,
+            job.device,
+            job.precision,
+            lossy=info.lossy,
         )
         faces = _explained_faces(job.faces)
         return (("size", size, ""), *network, *faces, *_explained_output(job, prepared))

@@ -237,6 +237,8 @@ class VideoInfo:
         sample_aspect: Width of a pixel over its height; 1 if unknown.
         rotation: Degrees anticlockwise by which a player must turn the picture: 0, 90, 180 or 270.
         hdr: Static HDR metadata if any.
+        lossy: Whether a codec has left out detail that predicts pictures from each other, as those
+            do by which films are spread.
     """
 
     width: int
@@ -249,6 +251,7 @@ class VideoInfo:
     sample_aspect: Fraction = Fraction(1)
     rotation: Literal[0, 90, 180, 270] = 0
     hdr: Hdr | None = None
+    lossy: bool = False
 
 
 type Stage = Literal["decode", "device", "encode"]

@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
@@ -93,7 +94,19 @@ def _measured(
 
     seconds = Fraction(str(values["seconds"]))
     excerpt = replace(job, options=replace(job.options, end=seconds))
-    return job, trials, jobs.run(excerpt, report)
+    done = jobs.run(excerpt, report)
+    return replace(job, model=_model_of(job, film)), trials, done
+
+
+def _model_of(job: "UpscaleJob", film: Path) -> str:
+    """The name of what was measured."""
+    from vsr.engine.loading import default_model  # noqa: PLC0415 - torch comes with it
+    from vsr.io.av_source import open_source  # noqa: PLC0415 - av comes with it
+
+    if job.model != "auto":
+        return job.model
+    with closing(open_source(film)) as source:
+        return default_model(lossy=source.info.lossy)
 
 
 def _remembered(job: "UpscaleJob", trial: "Trial", done: "JobResult") -> str | None:
@@ -105,7 +118,7 @@ def _remembered(job: "UpscaleJob", trial: "Trial", done: "JobResult") -> str | N
 
     from vsr.checkpoints.blending import is_blend  # noqa: PLC0415 - only here
     from vsr.engine.devices import devices  # noqa: PLC0415 - torch comes with it
-    from vsr.engine.loading import DEFAULT_MODEL, is_interpolation  # noqa: PLC0415
+    from vsr.engine.loading import is_interpolation  # noqa: PLC0415
     from vsr.engine.speeds import USUAL_SIZE, Speed, remember_speed  # noqa: PLC0415
     from vsr.models.catalog import find  # noqa: PLC0415
 
@@ -113,7 +126,7 @@ def _remembered(job: "UpscaleJob", trial: "Trial", done: "JobResult") -> str | N
     if other or job.tta or job.tile or job.denoise is not None or job.scale is None:
         return None
     factor = Fraction(job.scale)
-    entry = find(DEFAULT_MODEL if job.model == "auto" else job.model, factor)
+    entry = find(job.model, factor)
     width, height = USUAL_SIZE
     if factor != entry.scale or done.size != (width * entry.scale, height * entry.scale):
         return None

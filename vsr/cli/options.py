@@ -55,7 +55,8 @@ def model_options() -> list[click.Parameter]:
             type=ModelType(),
             default="auto",
             show_default=True,
-            help="Name from `vsr models`, such as bicubic, or a mixture such as 'A*0.8+B*0.2'.",
+            help="Name from `vsr models`, such as bicubic, or a mixture such as 'A*0.8+B*0.2'. "
+            "auto is vsr-video where a codec has left out detail, else vsr-fast.",
         ),
         Option(
             ["--model-path"],

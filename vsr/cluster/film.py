@@ -66,7 +66,12 @@ class Film:
             self._warnings = stack.enter_context(collected())
             self._prepared: Prepared = prepare(job, stack)
             self.recipe: Recipe = recipe_of(job, self._prepared)
-            self.model: Model = load(job, self._prepared.factor, fetching or Fetching())
+            self.model: Model = load(
+                job,
+                self._prepared.factor,
+                fetching or Fetching(),
+                lossy=self._prepared.info.lossy,
+            )
             warn_about_hdr(self._prepared.info, self.model)
             self._times: Ticks | None = film_times(job, self._prepared)
             self._likeness = "" if isinstance(job.source, Stills) else self._look(None)

@@ -31,6 +31,8 @@ from vsr.resample import Kernel, resize
 
 _BT601 = 6
 DEFAULT_MODEL = "vsr-fast"
+VIDEO_MODEL = "vsr-video"
+"""The default where a codec has left out detail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ def find_model(
     path: Path | None = None,
     factor: Fraction = Fraction(1),
     denoise: float | None = None,
+    lossy: bool = False,
     offline: bool = False,
     confirm: Callable[[str], bool] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -77,6 +80,7 @@ def find_model(
         path: A checkpoint file instead.
         factor: Output over input size.
         denoise: Strength from 0 to 1 for models with a denoising twin.
+        lossy: Whether a codec has left out detail, for what `auto` takes.
         offline: Never download.
         confirm: Asked before a file without a pinned digest is downloaded.
         progress: Told (bytes so far, bytes in all) of a download.
@@ -99,10 +103,15 @@ def find_model(
 
     if is_blend(name):
         return _blended(name, denoise, fetched, factor)
-    published = find(DEFAULT_MODEL if name == "auto" else name, factor)
+    published = find(default_model(lossy=lossy) if name == "auto" else name, factor)
     if denoise is None:
         return _loaded(published.name, fetched(published), factor)
     return _denoising(published, denoise, fetched, factor)
+
+
+def default_model(*, lossy: bool) -> str:
+    """The family that `auto` takes."""
+    return VIDEO_MODEL if lossy else DEFAULT_MODEL
 
 
 def is_interpolation(name: str) -> bool:
@@ -163,7 +172,13 @@ def _denoising(
 
 
 def describe_model(
-    name: str, path: Path | None, factor: Fraction, device: str, precision: str
+    name: str,
+    path: Path | None,
+    factor: Fraction,
+    device: str,
+    precision: str,
+    *,
+    lossy: bool = False,
 ) -> list[tuple[str, str, str]]:
     """Says which network `find_model` would take, without downloading anything.
 
@@ -182,9 +197,10 @@ def describe_model(
     elif is_interpolation(name):
         return [*rows, ("model", name, "an interpolation without weights")]
     else:
-        published = find(DEFAULT_MODEL if name == "auto" else name, factor)
+        published = find(default_model(lossy=lossy) if name == "auto" else name, factor)
         origin = "embedded" if published.embedded else "downloaded once, then cached"
-        rows.append(("model", published.name, origin))
+        why = ", for the codec has left out detail" if lossy and name == "auto" else ""
+        rows.append(("model", published.name, f"{origin}{why}"))
         if published.embedded:
             spec = find_model(published.name, factor=factor).spec
     if spec is not None:

@@ -33,6 +33,7 @@ from vsr.io.facts import (
 from vsr.io.formats import canonical_name, layout_of
 from vsr.io.hardware import on_host, picture_of, samples_name
 from vsr.io.orientation import Orientation
+from vsr.io.streams import is_lossy
 from vsr.io.times import Timeline
 from vsr.types import ColorSpec, Frame, VideoInfo
 
@@ -234,6 +235,7 @@ class AvSource:
             sample_aspect=self._baked.aspect(sample_aspect(stream)),
             rotation=kept.rotation,
             hdr=read_hdr(stream, context, self._head),
+            lossy=is_lossy(stream) and not self.still,
         )
 
     def _estimated_count(self, rate: Fraction | None) -> int | None:

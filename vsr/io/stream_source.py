@@ -22,7 +22,7 @@ from vsr.io.deinterlace import Deinterlacer, container_parity
 from vsr.io.ends import ByteReader
 from vsr.io.facts import frame_rate, read_hdr, read_orientation, sample_aspect, synthetic_rate
 from vsr.io.formats import canonical_name, pixel_format, to_planes
-from vsr.io.streams import choose_video, decoder_for
+from vsr.io.streams import choose_video, decoder_for, is_lossy
 from vsr.io.times import Timeline
 from vsr.io.tracks import AnyPacket
 from vsr.types import ColorSpec, Frame, PixelFormat, VideoInfo
@@ -132,6 +132,7 @@ class StreamSource:
             sample_aspect=sample_aspect(self.video),
             rotation=turned.rotation,
             hdr=read_hdr(self.video, self._context, head),
+            lossy=is_lossy(self.video),
         )
 
     def _wants_filter(self, frame: av.VideoFrame) -> bool:

@@ -24,6 +24,15 @@ def is_picture(stream: VideoStream) -> bool:
     return bool(stream.disposition & _PICTURES)
 
 
+def is_lossy(stream: VideoStream) -> bool:
+    """Whether a codec that predicts pictures from each other has left out detail of a film.
+
+    H.264 and its like may be lossless too, which only their parameters tell; they hardly ever are.
+    """
+    codec = stream.codec_context.codec
+    return codec.lossy and not codec.intra_only
+
+
 def choose_video(container: InputContainer, name: str, index: int | None = None) -> VideoStream:
     """Finds the video to process: not a cover, flagged default, else the largest picture.
 
