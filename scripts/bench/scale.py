@@ -1,6 +1,6 @@
 """How a job scales over workers: measured with one and two here, simulated for many.
 
-    python scripts/bench/scale.py examples/clip.mkv --model bicubic
+    python scripts/bench/scale.py examples/clip.mkv --loop 300 --segment 15
 
 Each worker is a node of one core in a small Ray cluster on this machine, so two of them share what
 the machine has; the measured efficiency tells as much of it as of `vsr`. The simulation takes the
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from _report import RESULTS, bars, machine, table, write
+from end_to_end import looped
 
 from tests.cluster import small
 from vsr import jobs
@@ -144,6 +145,7 @@ def simulate(costs: Costs, workers: int, *, segment: int, speed: float, megabits
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("film", type=Path)
+    parser.add_argument("--loop", type=int, help="frames of 640×360 that the film is looped to")
     parser.add_argument("--model", default="vsr-fast")
     parser.add_argument("--scale", type=int, default=2)
     parser.add_argument("--segment", type=int, default=12)
@@ -158,9 +160,13 @@ def main() -> None:
     costs: Costs | None = None
     frames = 0
     with tempfile.TemporaryDirectory() as scratch:
+        film = args.film.absolute()
+        if args.loop:
+            film = Path(scratch) / f"{film.stem}-looped.mkv"
+            looped(args.film, film, (640, 360), args.loop)
         for nodes in (1, 2):
             job = UpscaleJob(
-                source=args.film.absolute(),
+                source=film,
                 target=Path(scratch) / f"{nodes}.mkv",
                 scale=args.scale,
                 model=args.model,
@@ -238,6 +244,7 @@ def report(
     facts = {
         "machine": machine(),
         "film": args.film.name,
+        "looped to": args.loop,
         "frames": frames,
         "model": args.model,
         "seconds": {str(n): round(s, 2) for n, s in measured.items()},
