@@ -51,7 +51,7 @@ the source's codec predicts pictures from each other and leaves out detail. Arch
   L2; the header of each file holds all settings.
 - **Hardware:** one core of a shared virtual machine for each, bfloat16, about half an hour.
 - **Limits:** trained for fidelity: what a codec has left out altogether is not invented. A film of
-  very high quality is better off with `-n vsr-fast`. x3 is x4, reduced.
+  very high quality, x264's CRF 14 or less, has more PSNR with `-n vsr-fast`. x3 is x4, reduced.
 
 Measured by `scripts/bench/codec.py` on moving windows of Set5 and Set14 (PSNR in dB of luma / VMAF
 / warping error in grey levels, of which the windows themselves have that under `original`):
