@@ -85,16 +85,14 @@ def export_onnx(module: nn.Module, spec: InputSpec, precision: Precision = "fp32
 
 def noise(spec: InputSpec, batch: int, height: int, width: int) -> Tensor:
     """A picture of about the size asked for that a network accepts, the same every time."""
-    sides = (max(side, spec.minimum) for side in (height, width))
-    aligned = [side + -side % spec.multiple_of for side in sides]
+    sides = map(spec.fitting, (height, width))
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(batch, spec.channels or 1, *aligned, generator=generator)
+    return torch.rand(batch, spec.channels or 1, *sides, generator=generator)
 
 
 def _pictures(spec: InputSpec) -> Tensor:
     """What eight bits are judged by; others than those that their ranges come from."""
-    side = max(_JUDGED, spec.minimum)
-    side += -side % spec.multiple_of
+    side = spec.fitting(_JUDGED)
     return leaves(3, spec.channels or 1, side, side + spec.multiple_of, seed=1)
 
 

@@ -50,7 +50,7 @@ def activation_bytes(module: nn.Module, spec: InputSpec, precision: Precision) -
     for layer in probe.modules():
         if next(layer.children(), None) is None:
             layer.register_forward_hook(measure)
-    side = max(_PROBE, spec.minimum) + -max(_PROBE, spec.minimum) % spec.multiple_of
+    side = spec.fitting(_PROBE)
     with torch.inference_mode():
         probe(torch.zeros(1, spec.channels or 1, side, side))
     return 2 * peak * (4 if precision == "fp32" else 2) / side**2

@@ -146,8 +146,7 @@ class Padded:
 
 
 def _missing(side: int, spec: InputSpec) -> int:
-    target = max(side, spec.minimum)
-    return target + -target % spec.multiple_of - side
+    return spec.fitting(side) - side
 
 
 class Chained:

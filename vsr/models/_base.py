@@ -43,6 +43,11 @@ class InputSpec:
     half: bool = True
     luma: LumaRange = "full"
 
+    def fitting(self, side: int) -> int:
+        """The least side, not under this one, that the network accepts."""
+        least = max(side, self.minimum)
+        return least + -least % self.multiple_of
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture[C]:

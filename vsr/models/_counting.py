@@ -44,8 +44,7 @@ def cost(module: nn.Module, spec: InputSpec) -> Cost:
         module: On any device; not changed.
         spec: What it accepts.
     """
-    side = max(_SIDE, spec.minimum)
-    side += -side % spec.multiple_of
+    side = spec.fitting(_SIDE)
     try:
         flops = _watched(copy.deepcopy(module).to("meta"), spec, side)
     except (NotImplementedError, RuntimeError):  # its shapes depend on values: compute them

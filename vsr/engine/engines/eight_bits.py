@@ -68,8 +68,7 @@ def _convolutions(model: Any) -> list[Any]:
 
 def _ranges(core: Any, model: Any, spec: InputSpec) -> list[Range]:
     """For each convolution, the range in which what comes into it is rounded."""
-    side = max(_SIDE, spec.minimum)
-    side += -side % spec.multiple_of
+    side = spec.fitting(_SIDE)
     pictures = leaves(_PICTURES, spec.channels or 1, side, side).numpy()
     found: list[Range] = []
     count = len(_convolutions(model))
@@ -94,7 +93,7 @@ def _inputs(
     seen: list[list[NDArray[np.float32]]] = [[] for _ in numbers]
     for picture in pictures:
         results = request.infer([picture[None]])
-        for values, number in zip(seen, range(len(ends)), strict=True):
+        for number, values in enumerate(seen):
             whole = results[number].ravel()
             extremes = np.array([whole.min(), whole.max()], np.float32)
             values.append(np.concatenate([extremes, whole[::_SPARSE]]))

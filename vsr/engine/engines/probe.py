@@ -69,7 +69,8 @@ def engine_seconds(
     best = dict.fromkeys(engines, float("inf"))
     began = time.perf_counter()
     spec = next(iter(engines.values())).spec
-    x = torch.rand(1, spec.channels or 1, *_aligned(size, spec), device=device)
+    width, height = map(spec.fitting, size)
+    x = torch.rand(1, spec.channels or 1, height, width, device=device)
     with torch.inference_mode():
         for engine in engines.values():
             engine(x)  # compiles and allocates
@@ -77,11 +78,6 @@ def engine_seconds(
             for name, engine in engines.items():
                 best[name] = min(best[name], _once(engine, x))
     return dict(sorted(best.items(), key=lambda pair: pair[1]))
-
-
-def _aligned(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
-    width, height = (max(s, spec.minimum) + -max(s, spec.minimum) % spec.multiple_of for s in size)
-    return height, width
 
 
 def _once(engine: Upscaler, x: torch.Tensor) -> float:
