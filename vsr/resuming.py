@@ -61,10 +61,29 @@ def job_folder(job: UpscaleJob, prepared: Prepared, facts: Mapping[str, str]) ->
     plan = prepared.plan
     if not isinstance(plan, OutputPlan):
         return None
-    if not can_resume(job, prepared):
-        return JobFolder(plan.path, frames=job.segment)
-    folder = JobFolder(plan.path, frames=job.segment, facts=facts, restart=job.restart)
-    folder.note(job=plain(job), total=prepared.picture.frame_count)
+    known = facts if can_resume(job, prepared) else None
+    return opened(job, plan.path, known, prepared.picture.frame_count)
+
+
+def opened(
+    job: UpscaleJob, target: Path, facts: Mapping[str, str] | None, total: int | None
+) -> JobFolder:
+    """Opens the folder where a job keeps its segments, and says what is there.
+
+    Args:
+        job: What is to be done.
+        target: Of the job.
+        facts: From `facts_of`; None if it cannot be gone on with.
+        total: Frames, if they are known.
+
+    Raises:
+        JournalError: An unfinished job of the same target is another one.
+        SinkError: The folder cannot be made.
+    """
+    if facts is None:
+        return JobFolder(target, frames=job.segment)
+    folder = JobFolder(target, frames=job.segment, facts=facts, restart=job.restart)
+    folder.note(job=plain(job), total=total)
     if folder.journal.frames:
         _log.warning(
             "going on with the unfinished %s: %d frames are there already",
@@ -134,10 +153,13 @@ def announced(folder: JobFolder | None, target: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if folder is not None and folder.kept:
-            _log.warning(
-                "%d frames of %s are kept: the same command goes on from there",
-                folder.journal.frames,
-                target,
-            )
+        if folder is not None:
+            announce(folder, target)
         raise
+
+
+def announce(folder: JobFolder, target: Path) -> None:
+    """Says what is kept, if anything is."""
+    if folder.kept:
+        text = "%d frames of %s are kept: the same command goes on from there"
+        _log.warning(text, folder.journal.frames, target)

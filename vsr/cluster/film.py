@@ -24,8 +24,7 @@ from vsr.manifest import collected, now, record, tags_for
 from vsr.outputs import is_faithful, open_sink
 from vsr.parts import Done, Part, Recipe, Unfit, recipe_of
 from vsr.planning import Prepared, UpscaleJob, prepare
-from vsr.recording import plain
-from vsr.resuming import computed, facts_of
+from vsr.resuming import announce, computed, facts_of, opened
 from vsr.types import Progress
 
 if TYPE_CHECKING:
@@ -152,13 +151,11 @@ class Film:
             SinkError: The folder, or its like in the shared place, cannot be made.
         """
         job, target = self.job, self.job.target
-        if isinstance(job.source, str):  # an address may give something else next time
-            self._folder = JobFolder(target, frames=job.segment)
-        else:
+        facts = None
+        if not isinstance(job.source, str):  # an address may give something else next time
             facts = facts_of(replace(job, device="cpu"), self._prepared, self.model)
             facts["the device"] = _known(device, target)
-            self._folder = JobFolder(target, frames=job.segment, facts=facts, restart=job.restart)
-            self._folder.note(job=plain(job), total=self._total)
+        self._folder = opened(job, target, facts, self._total)
         self._aside = Aside(target, work_dir)  # now that nobody else works on this target
         journal = self._folder.journal
         self.way = computed(self._folder)
@@ -171,8 +168,6 @@ class Film:
         if journal.frames:
             seen = journal.notes.get("seen")
             self._seen = seen if isinstance(seen, str) and self.way else ""
-            text = "going on with the unfinished %s: %d frames are there already"
-            _log.warning(text, target, journal.frames)
 
     @property
     def _total(self) -> int | None:
@@ -362,9 +357,7 @@ class Film:
             aside.close()
         if folder is None:
             return
-        if folder.kept:
-            text = "%d frames of %s are kept: the same command goes on from there"
-            _log.warning(text, folder.journal.frames, self.job.target)
+        announce(folder, self.job.target)
         folder.close()
 
 
