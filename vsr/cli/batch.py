@@ -14,6 +14,7 @@ from vsr.cli.cluster import cluster_option, run_many, work_dir_option
 from vsr.cli.fetching import fetch_all
 from vsr.cli.options import job_options
 from vsr.cli.progress import reporter
+from vsr.cli.running_options import progress_option, restart_option, segment_option
 from vsr.cli.settings import job_from, wanted_size
 from vsr.cli.signals import Stop
 from vsr.errors import SourceError, SourceNotFoundError
@@ -72,34 +73,11 @@ def _options() -> list[click.Parameter]:
             help="Look into folders within folders.",
         ),
         *job_options(),
-        *_long_options(),
+        restart_option(),
+        segment_option(),
         cluster_option(),
         work_dir_option(),
-        Option(
-            ["--progress", "style"],
-            section="General",
-            type=click.Choice(["bar", "line", "json", "none"]),
-            help="bar; line: every 5 s on stderr; json: objects on stdout.",
-        ),
-    ]
-
-
-def _long_options() -> list[click.Parameter]:
-    long = "Long jobs"
-    return [
-        Option(
-            ["--restart"],
-            section=long,
-            is_flag=True,
-            help="Begin anew where an interrupted job would go on by itself.",
-        ),
-        Option(
-            ["--segment"],
-            section=long,
-            type=click.IntRange(min=1),
-            metavar="FRAMES",
-            help="Frames after which finished work is safe from a crash. Default: 500.",
-        ),
+        progress_option(),
     ]
 
 

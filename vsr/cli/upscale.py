@@ -14,6 +14,12 @@ from vsr.cli.cluster import cluster_option, run_many, work_dir_option
 from vsr.cli.fetching import fetch_all
 from vsr.cli.options import job_options, picture_options
 from vsr.cli.progress import Json, Reporter, reporter
+from vsr.cli.running_options import (
+    manifest_option,
+    progress_option,
+    restart_option,
+    segment_option,
+)
 from vsr.cli.settings import job_from, wanted_size
 from vsr.cli.signals import Stop
 from vsr.errors import CancelledError, UsageError
@@ -82,51 +88,18 @@ def _file_options() -> list[click.Parameter]:
     ]
 
 
-def _journal_options() -> list[click.Parameter]:
-    section = "Long jobs"
-    return [
-        Option(
-            ["--restart"],
-            section=section,
-            is_flag=True,
-            help="Begin anew where an interrupted job would go on by itself.",
-        ),
-        Option(
-            ["--manifest"],
-            section=section,
-            type=click.Path(path_type=Path, dir_okay=False),
-            metavar="FILE.json",
-            help="Write down what was made of what, and how; `vsr reproduce` does it again.",
-        ),
-        Option(
-            ["--segment"],
-            section=section,
-            type=click.IntRange(min=1),
-            metavar="FRAMES",
-            help="Frames after which finished work is safe from a crash. Default: 500.",
-        ),
-    ]
-
-
-def _progress_option() -> click.Parameter:
-    return Option(
-        ["--progress", "style"],
-        section="General",
-        type=click.Choice(["bar", "line", "json", "none"]),
-        help="bar; line: every 5 s on stderr; json: objects on stdout. Default: bar on a terminal.",
-    )
-
-
 @click.command(
     cls=Command,
     params=[
         *_file_options(),
         *job_options(),
         *picture_options(),
-        *_journal_options(),
+        restart_option(),
+        manifest_option(),
+        segment_option(),
         cluster_option(),
         work_dir_option(),
-        _progress_option(),
+        progress_option(),
     ],
     examples=_EXAMPLES,
     no_args_is_help=True,
