@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.gpu.steady import count_unsynchronised
 from vsr.engine.color import Picture
 from vsr.engine.network import Network
 from vsr.engine.stream import FrameUpscaler, Settings
@@ -99,14 +100,7 @@ def test_slots_of_the_ring_never_mix():
 def test_the_steady_state_does_not_synchronise(channels):
     fmt = FORMATS[0]
     _, results = run("cuda", "fp16", fmt, make_frames(40, fmt), channels=channels)
-    for _ in range(12):
-        next(results)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        rest = sum(1 for _ in results)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    assert rest == 28
+    assert count_unsynchronised(results) == 28
 
 
 def test_out_of_memory_is_survived(caplog):

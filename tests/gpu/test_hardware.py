@@ -14,6 +14,7 @@ import torch
 
 import vsr
 from tests import media
+from tests.gpu.steady import count_unsynchronised
 from vsr.engine.color import Picture
 from vsr.engine.stream import FrameUpscaler, Settings
 from vsr.engine.surfaces import enter, host_planes
@@ -109,15 +110,7 @@ def test_no_frame_is_overwritten_while_it_is_read(film: Path):
 
 def test_the_steady_state_does_not_synchronise(film: Path):
     frames = read(film, left=True)
-    results = upscaler_for(frames[0])(frames)
-    for _ in range(12):
-        next(results)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        rest = sum(1 for _ in results)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    assert rest == 48
+    assert count_unsynchronised(upscaler_for(frames[0])(frames)) == 48
 
 
 def test_a_job_gives_the_same_picture_either_way(film: Path, tmp_path: Path):
