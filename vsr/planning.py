@@ -18,7 +18,7 @@ from vsr.io.folder import Stills, is_pattern, is_picture
 from vsr.io.folder_sink import WRITERS, FolderSink
 from vsr.io.formats import ffmpeg_name
 from vsr.io.image_sink import ImageSink, is_image
-from vsr.io.journal import FRAMES
+from vsr.io.journal import FRAMES, KEEP_AFTER
 from vsr.io.open import is_url
 from vsr.io.plan import OutputPlan, SinkOptions, plan_output
 from vsr.io.stills import FLOAT_WARNING, READERS, PictureSource, StillsSource
@@ -67,6 +67,7 @@ class UpscaleJob:
         verify: Compare a video with its source before it gets its name, see `vsr.verification`.
         manifest: Where a record of the finished job is written, see `vsr.manifest`.
         segment: Frames that are encoded into a file of their own, which an interrupted job keeps.
+        keep_after: Seconds of work after which an interrupted job keeps what it has finished.
         restart: Forget what an interrupted job of the same target has kept.
     """
 
@@ -99,6 +100,7 @@ class UpscaleJob:
     max_memory: int | None = None
     manifest: Path | None = None
     segment: int = FRAMES
+    keep_after: float = KEEP_AFTER
     restart: bool = False
 
 

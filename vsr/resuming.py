@@ -27,8 +27,8 @@ _NEUTRAL: Final = frozenset(
     {
         "scale", "width", "height", "model", "model_path", "denoise", "device", "offline",
         "profile", "manifest", "readers", "writers", "verify", "tune", "restart", "segment",
-        "faces.path", "options.threads", "options.hwaccel", "options.keep_on", "options.allow_url",
-        "sink.overwrite", "sink.encoder", "sink.container", "sink.allow_url",
+        "keep_after", "faces.path", "options.threads", "options.hwaccel", "options.keep_on",
+        "options.allow_url", "sink.overwrite", "sink.encoder", "sink.container", "sink.allow_url",
     }
 )  # fmt: skip
 """Settings that change nothing, or what they change is told by other facts."""
@@ -81,8 +81,14 @@ def opened(
         SinkError: The folder cannot be made.
     """
     if facts is None:
-        return JobFolder(target, frames=job.segment)
-    folder = JobFolder(target, frames=job.segment, facts=facts, restart=job.restart)
+        return JobFolder(target, frames=job.segment, keep_after=job.keep_after)
+    folder = JobFolder(
+        target,
+        frames=job.segment,
+        facts=facts,
+        restart=job.restart,
+        keep_after=job.keep_after,
+    )
     folder.note(job=plain(job), total=total)
     if folder.journal.frames:
         _log.warning(

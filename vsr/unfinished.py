@@ -1,13 +1,21 @@
 """What interrupted jobs have left beside their targets: to be listed, gone on with, or removed."""
 
 import os
-import shutil
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from vsr.errors import JournalError, UsageError
-from vsr.io.journal import Journal, find_folders, folder_of, in_use, read_journal
+from vsr.io.journal import (
+    Journal,
+    files_of,
+    find_folders,
+    folder_of,
+    in_use,
+    read_journal,
+    remove_job,
+)
 from vsr.planning import UpscaleJob
 from vsr.recording import from_plain
 
@@ -17,7 +25,7 @@ class Unfinished:
     """One interrupted job.
 
     Attributes:
-        folder: Where its finished segments are.
+        folder: Where its finished segments are, or will be once there is enough to keep.
         job: What it was; None if that cannot be read any more.
         frames: That are done.
         total: Frames of the source, None if unknown.
@@ -51,7 +59,7 @@ def find_unfinished(places: Iterable[Path], *, recursive: bool = False) -> list[
 
 def _folders(place: Path, *, recursive: bool) -> Iterator[Path]:
     own = folder_of(place)
-    if own.is_dir():
+    if own in find_folders(own.parent):
         yield own
     elif not place.is_dir():
         msg = f"{place} is neither a folder nor the target of an unfinished job: see `vsr jobs`"
@@ -64,7 +72,7 @@ def _folders(place: Path, *, recursive: bool) -> Iterator[Path]:
 
 
 def _described(folder: Path) -> Unfinished:
-    journal = read_journal(folder) or Journal()
+    journal, files = read_journal(folder) or Journal(), files_of(folder)
     total = journal.notes.get("total")
     try:
         job = from_plain(journal.notes.get("job"))
@@ -75,8 +83,8 @@ def _described(folder: Path) -> Unfinished:
         job=job if isinstance(job, UpscaleJob) else None,
         frames=journal.frames,
         total=total if isinstance(total, int) else None,
-        size=sum(entry.stat().st_size for entry in folder.iterdir()),
-        changed=folder.stat().st_mtime,
+        size=sum(path.stat().st_size for path in files),
+        changed=max((path.stat().st_mtime for path in files), default=time.time()),
         running=in_use(folder),
     )
 
@@ -87,7 +95,6 @@ def remove(unfinished: Unfinished) -> None:
     Raises:
         JournalError: A process works on it.
     """
-    if in_use(unfinished.folder):
+    if not remove_job(unfinished.folder):
         msg = f"{unfinished.folder} is in use by a running job: stop that first"
         raise JournalError(msg)
-    shutil.rmtree(unfinished.folder)

@@ -88,7 +88,14 @@ def crew() -> Iterator[InlineCrew]:
 
 
 def job_for(source: Any, target: Path, **more: Any) -> UpscaleJob:
-    given = {"model": "bicubic", "device": "cpu", "scale": 2, "segment": 5, "verify": False} | more
+    given = {
+        "model": "bicubic",
+        "device": "cpu",
+        "scale": 2,
+        "segment": 5,
+        "keep_after": 0,
+        "verify": False,
+    } | more
     return UpscaleJob(source=source, target=target, **given)
 
 

@@ -58,7 +58,7 @@ def crew(nodes: Any) -> Iterator[rays.RayCrew]:
 
 
 def job_for(source: Path, target: Path, **more: Any) -> UpscaleJob:
-    given = {"model": "bicubic", "scale": 2, "segment": 5, "verify": False} | more
+    given = {"model": "bicubic", "scale": 2, "segment": 5, "keep_after": 0, "verify": False} | more
     return UpscaleJob(source=source, target=target, **given)
 
 

@@ -21,7 +21,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def job_for(source: Path, target: Path, device: str) -> UpscaleJob:
     return UpscaleJob(
-        source=source, target=target, device=device, model="bicubic", scale=2, segment=5
+        source=source,
+        target=target,
+        device=device,
+        model="bicubic",
+        scale=2,
+        segment=5,
+        keep_after=0,
     )
 
 

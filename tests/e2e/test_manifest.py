@@ -27,6 +27,7 @@ def record(tmp_path: Path) -> Path:
         model="bicubic",
         device="cpu",
         segment=3,
+        keep_after=0,
         manifest=tmp_path / "run.json",
         sink=vsr.SinkOptions(crf=30),
     )

@@ -47,7 +47,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def job_for(source: Path, target: Path, **more: Any) -> UpscaleJob:
-    given = {"model": "bicubic", "device": "cpu", "scale": 2, "segment": 5} | more
+    given = {"model": "bicubic", "device": "cpu", "scale": 2, "segment": 5, "keep_after": 0} | more
     return UpscaleJob(source=source, target=target, **given)
 
 
@@ -158,7 +158,12 @@ def test_a_film_of_pictures_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         Image.fromarray(shot).save(paths[-1])
     stills = Stills(paths=tuple(paths), rate=Fraction(24), name="pictures")
     whole = UpscaleJob(
-        source=stills, target=tmp_path / "whole.mkv", model="bicubic", scale=2, segment=4
+        source=stills,
+        target=tmp_path / "whole.mkv",
+        model="bicubic",
+        scale=2,
+        segment=4,
+        keep_after=0,
     )
     jobs.run(whole)
     broken = replace(whole, target=tmp_path / "broken.mkv")
@@ -348,6 +353,7 @@ def test_a_killed_process_is_gone_on_with_by_the_same_command(
 ) -> None:
     target = tmp_path / "out.mkv"
     command = ["upscale", str(source), "-s", "2", "--model", "bicubic", "--segment", "5"]
+    command += ["--keep-after", "0"]
     script = [sys.executable, "-c", _KILLED, *command, "-o", str(target)]
     killed = subprocess.run(script, check=False, timeout=120)
     assert killed.returncode == -signal.SIGKILL

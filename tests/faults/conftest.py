@@ -96,8 +96,8 @@ class Program:
         return name if Path(name).is_absolute() else f"{self.folder}.{name}"
 
     def litter(self) -> list[str]:
-        """Names of partial files."""
-        return [path.name for path in self.folder.rglob("*.vsr-partial")]
+        """Names of partial files, drafts, locks and journals: these jobs are short."""
+        return [path.name for path in self.folder.rglob(".*.vsr-*")]
 
 
 class Nursery:

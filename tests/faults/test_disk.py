@@ -75,7 +75,7 @@ def test_a_full_file_system(program: Program, noise: str, disk: Path, pages: int
     assert len(ended.told) == 1
     assert "disk full" in ended.err
     assert not (disk / "out.mkv").exists()
-    assert not [path for path in disk.iterdir() if path.name.endswith(".vsr-partial")]
+    assert not [path for path in disk.iterdir() if ".vsr-" in path.name]
 
 
 def test_room_that_is_made_lets_the_same_command_succeed(program: Program, disk: Path) -> None:

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vsr.errors import JournalError, SinkError
-from vsr.io.journal import JobFolder, find_folders, folder_of, in_use, read_journal
+from vsr.io.journal import (
+    JobFolder,
+    files_of,
+    find_folders,
+    folder_of,
+    in_use,
+    read_journal,
+    remove_job,
+)
 from vsr.io.segments import Piece, Segment, SegmentWriter, dated, is_whole, read_pieces
 
 FACTS = {"the model": "a", "the size": "2x2"}
@@ -96,11 +104,81 @@ def test_a_journal_is_gone_on_with(tmp_path: Path) -> None:
         assert folder.journal.notes == {"job": "how"}
         assert [path.is_file() for path in folder.paths()] == [True, True]
         left = {path.name for path in folder_of(target).iterdir()}
-        assert left == {"lock", "journal.json", "000000.packets", "000001.packets"}
+        assert left == {"journal.json", "000000.packets", "000001.packets"}
         folder.complete()
     with JobFolder(target, facts=FACTS) as folder:
         assert folder.journal.complete
         folder.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_short_work_is_not_kept(tmp_path: Path) -> None:
+    target = tmp_path / "film.mkv"
+    with JobFolder(target, facts=FACTS, keep_after=1000) as folder:
+        stored(folder, [0])
+        stored(folder, [1])
+        assert all(path.is_file() for path in folder.paths())
+        assert not any(path.is_dir() for path in tmp_path.iterdir())
+        assert in_use(folder_of(target))
+        assert find_folders(tmp_path) == [folder_of(target)]
+        with pytest.raises(JournalError, match="another process"):
+            JobFolder(target, facts=FACTS)
+        assert not folder.kept
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_drafts_become_segments_once_there_is_enough_to_keep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, clock = tmp_path / "film.mkv", [100.0]
+    monkeypatch.setattr("vsr.io.journal.time.monotonic", lambda: clock[0])
+    with JobFolder(target, facts=FACTS, keep_after=60) as folder:
+        drafts = [stored(folder, [0]), stored(folder, [1])]
+        began_before = folder.begin(2)
+        began_before.add(piece(2))
+        clock[0] += 60
+        third = began_before.finish()
+        began_after = folder.begin(3)
+        began_after.add(piece(3))
+        folder.add(third)
+        fourth = began_after.finish()
+        folder.add(fourth)
+        assert folder.kept
+        assert [path.parent for path in folder.paths()] == [folder_of(target)] * 4
+    assert [path.name for path in tmp_path.iterdir()] == [folder_of(target).name]
+    with JobFolder(target, facts=FACTS, keep_after=60) as folder:
+        assert folder.journal.segments == (*drafts, third, fourth)
+        assert folder.kept
+        folder.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_drafts_of_a_killed_job_are_removed_by_the_next(tmp_path: Path) -> None:
+    target, lock = tmp_path / "film.mkv", folder_of(tmp_path / "film.mkv").with_suffix(".vsr-lock")
+    with JobFolder(target, facts=FACTS, keep_after=60) as folder:
+        stored(folder, [0])
+        left = folder.paths()[0].read_bytes()
+        name = folder.paths()[0].name
+    other = tmp_path / f"{name}.of-somebody"
+    other.write_bytes(b"")
+    for path in (tmp_path / name, lock):
+        path.write_bytes(left)
+    assert not in_use(folder_of(target))
+    assert find_folders(tmp_path) == [folder_of(target)]
+    assert files_of(folder_of(target)) == [tmp_path / name]
+    with JobFolder(target, facts=FACTS, keep_after=60) as folder:
+        assert not (tmp_path / name).exists()
+        assert folder.journal.frames == 0
+    assert list(tmp_path.iterdir()) == [other]
+
+
+def test_what_a_job_left_is_removed_unless_somebody_works_on_it(tmp_path: Path) -> None:
+    target = tmp_path / "film.mkv"
+    with JobFolder(target, facts=FACTS) as folder:
+        stored(folder, [0])
+        assert not remove_job(folder_of(target))
+        assert folder.paths()[0].is_file()
+    assert remove_job(folder_of(target))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,7 +14,12 @@ from vsr.cli.cluster import cluster_option, run_many, work_dir_option
 from vsr.cli.fetching import fetch_all
 from vsr.cli.options import job_options
 from vsr.cli.progress import reporter
-from vsr.cli.running_options import progress_option, restart_option, segment_option
+from vsr.cli.running_options import (
+    keep_after_option,
+    progress_option,
+    restart_option,
+    segment_option,
+)
 from vsr.cli.settings import job_from, wanted_size
 from vsr.cli.signals import Stop
 from vsr.errors import SourceError, SourceNotFoundError
@@ -75,6 +80,7 @@ def _options() -> list[click.Parameter]:
         *job_options(),
         restart_option(),
         segment_option(),
+        keep_after_option(),
         cluster_option(),
         work_dir_option(),
         progress_option(),

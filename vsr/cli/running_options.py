@@ -41,6 +41,18 @@ def segment_option() -> click.Parameter:
     )
 
 
+def keep_after_option() -> click.Parameter:
+    """`--keep-after`."""
+    return Option(
+        ["--keep-after"],
+        section=_SECTION,
+        type=click.FloatRange(min=0),
+        metavar="SECONDS",
+        help="Work that an interrupted job keeps must have taken so long; the files of shorter "
+        "ones are removed. Default: 60.",
+    )
+
+
 def progress_option() -> click.Parameter:
     """`--progress`."""
     return Option(

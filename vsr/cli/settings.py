@@ -93,8 +93,9 @@ def _upscale_options(values: Mapping[str, Any]) -> dict[str, Any]:
     workers = values.get("workers")
     given: dict[str, Any] = {"quality": values.get("quality")}
     given |= {"restart": values.get("restart", False), "manifest": values.get("manifest")}
-    if values.get("segment") is not None:
-        given["segment"] = values["segment"]
+    for name in ("segment", "keep_after"):
+        if values.get(name) is not None:
+            given[name] = values[name]
     return given if workers is None else given | {"readers": workers[0], "writers": workers[1]}
 
 

@@ -15,6 +15,7 @@ from vsr.cli.fetching import fetch_all
 from vsr.cli.options import job_options, picture_options
 from vsr.cli.progress import Json, Reporter, reporter
 from vsr.cli.running_options import (
+    keep_after_option,
     manifest_option,
     progress_option,
     restart_option,
@@ -97,6 +98,7 @@ def _file_options() -> list[click.Parameter]:
         restart_option(),
         manifest_option(),
         segment_option(),
+        keep_after_option(),
         cluster_option(),
         work_dir_option(),
         progress_option(),

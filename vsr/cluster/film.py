@@ -155,7 +155,8 @@ class Film:
         if not isinstance(job.source, str):  # an address may give something else next time
             facts = facts_of(replace(job, device="cpu"), self._prepared, self.model)
             facts["the device"] = _known(device, target)
-        self._folder = opened(job, target, facts, self._total)
+        # finished parts wait in the folder for earlier ones, so it must be there
+        self._folder = opened(replace(job, keep_after=0), target, facts, self._total)
         self._aside = Aside(target, work_dir)  # now that nobody else works on this target
         journal = self._folder.journal
         self.way = computed(self._folder)

@@ -14,7 +14,7 @@ from vsr.errors import SinkError, VerificationError
 from vsr.io.additions import packets
 from vsr.io.atomic import PartialFile, faulty
 from vsr.io.formats import ffmpeg_name
-from vsr.io.journal import JobFolder
+from vsr.io.journal import KEEP_AFTER, JobFolder
 from vsr.io.muxer import Muxer, rehearse
 from vsr.io.plan import OutputPlan
 from vsr.io.remux import Trim
@@ -64,7 +64,7 @@ class AvSink:
         self._judge = judge
         self._picture = replace(picture, format=plan.format, color=plan.color)
         self._lost: set[str] = set()
-        self._folder = folder or JobFolder(plan.path)
+        self._folder = folder or JobFolder(plan.path, keep_after=KEEP_AFTER)
         self._encoder = SegmentEncoder(plan, self._picture, self._folder, threads)
 
     def write(self, frame: Frame) -> None:
