@@ -126,6 +126,33 @@ def test_an_early_interrupt_has_no_traceback_of_ours(tmp_path, delay):
     assert process.returncode in (0, 130, -signal.SIGTERM)
 
 
+@posix
+def test_a_stop_in_a_callback_is_told_once_and_without_traceback():
+    code = """
+        import os, signal, weakref
+        from vsr.cli.signals import Stop, StoppedError
+        stop = Stop()
+        stop.install()
+        def gone(_): os.kill(os.getpid(), signal.SIGTERM); list(range(9))
+        class Thing: pass
+        thing = Thing()
+        ref = weakref.ref(thing, gone)
+        del thing
+        ref = weakref.ref(thing := Thing(), lambda _: 1 / 0)
+        del thing
+        try:
+            stop.check()
+        except StoppedError:
+            print("stopped")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "stopped\n"
+    assert "StoppedError" not in done.stderr
+    assert "ZeroDivisionError" in done.stderr
+
+
 PROGRAM = """
     import os, signal, time
     from vsr.cli import group

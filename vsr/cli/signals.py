@@ -3,6 +3,7 @@
 import importlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -49,6 +50,7 @@ class Stop:
 
     def install(self) -> None:
         """Starts to listen; only the main thread may."""
+        sys.unraisablehook = _print_unless_stopped
         for name in _NAMES:
             number = getattr(signal.Signals, name, None)
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
@@ -95,6 +97,12 @@ class Stop:
             signal.pthread_kill(threading.main_thread().ident or 0, number)
         else:
             signal.raise_signal(number)
+
+
+def _print_unless_stopped(unraisable: "sys.UnraisableHookArgs", /) -> None:
+    """Leaves out a stop that met a callback: it is no fault, and `check` raises it again."""
+    if not isinstance(unraisable.exc_value, StoppedError):
+        sys.__unraisablehook__(unraisable)
 
 
 def _calls(frame: FrameType | None) -> Iterator[tuple[str, str]]:
