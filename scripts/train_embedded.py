@@ -11,9 +11,10 @@ layers in neural networks"): momentum whose matrix, features by taps, is made or
 minutes of one core it brought 32 features × 8 at x2 to 37.08 dB on Set5, where Adam on
 over-parametrised convolutions came to 36.89.
 
-A network with more convolutions than `--convs` is a good `--start` too: those that are missed least
-are left out, and with the longer one as `--teacher` hardly anything is lost. 32 × 10 learnt so from
-32 × 12 came to its very figures.
+A network with fewer features or convolutions is a good `--start`: it is made wider and deeper such
+that it computes the same at first. One with more convolutions is one too: those that are missed
+least are left out, and with the longer one as `--teacher` hardly anything is lost. 32 × 10 learnt
+so from 32 × 12 came to its very figures.
 
 With `--video` the low resolution is what video codecs leave of it, and the network learns to undo
 that as well; a network that was trained without is the best start.
@@ -40,38 +41,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vsr.models.compact import Compact, CompactConfig
+from vsr.train.muon import Muon
 
 SEEN = 64
 """Crops by which convolutions are judged."""
-
-
-class Muon:
-    """Steps matrices along their orthogonalised momentum; vectors are left to others."""
-
-    def __init__(self, weights: list[nn.Parameter], momentum: float = 0.95) -> None:
-        self.weights, self.momentum = weights, momentum
-        self.means = [torch.zeros_like(weight) for weight in weights]
-
-    @torch.no_grad()
-    def step(self, rate: float) -> None:
-        for weight, mean in zip(self.weights, self.means, strict=True):
-            if weight.grad is None:
-                continue
-            mean.lerp_(weight.grad, 1 - self.momentum)
-            direction = orthogonal(weight.grad.lerp(mean, self.momentum).flatten(1))
-            rows, columns = direction.shape
-            weight.sub_(direction.view_as(weight), alpha=rate * max(1, rows / columns) ** 0.5)
-
-
-def orthogonal(matrix: Tensor) -> Tensor:
-    """Draws all singular values of a matrix to about 1, by Newton and Schulz's iteration."""
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
-    for _ in range(5):
-        gram = x @ x.T
-        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return x.T if tall else x
+TOLD = 500
+"""Steps between two lines about them."""
+VECTORS = 0.1
+"""Rate of the biases as a share of the weights'."""
 
 
 def taught(crops: Crops, teachers: list[Compact], share: float) -> Crops:
@@ -131,32 +108,55 @@ def shortened(network: Compact, config: CompactConfig, crops: Crops) -> Compact:
     return made.to(memory_format=torch.channels_last)
 
 
+@torch.no_grad()
+def grown(network: Compact, config: CompactConfig) -> Compact:
+    """A wider and deeper network with the same result.
+
+    Nothing listens to the added features yet, and the added convolutions are the identity, which a
+    ReLU passes on unchanged.
+    """
+    made = fresh(config)
+    before, after = convolutions(network), convolutions(made)
+    old = before[0].out_channels
+    for conv in after[len(before) - 1 : -1]:
+        conv.weight[:old] = 0
+        conv.weight[range(old), range(old), 1, 1] = 1
+    for source, conv in zip(before, [*after[: len(before) - 1], after[-1]], strict=True):
+        rows, columns = source.weight.shape[:2]
+        conv.weight[:rows, columns:] = 0
+        conv.weight[:rows, :columns] = source.weight
+        conv.bias[:rows] = source.bias
+    return made
+
+
 def fresh(config: CompactConfig) -> Compact:
     """A network whose hidden layers begin near the identity, which a ReLU passes on unchanged."""
     network = Compact(config).to(memory_format=torch.channels_last)
-    convolutions = [layer for layer in network.body if isinstance(layer, nn.Conv2d)]
-    for conv in convolutions:
+    for conv in convolutions(network):
         nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
         nn.init.zeros_(conv.bias)
         if conv.in_channels == conv.out_channels:
             diagonal = range(conv.in_channels)
             conv.weight.data *= 0.5
             conv.weight.data[diagonal, diagonal, 1, 1] += 0.7
-    convolutions[-1].weight.data *= 0.1
+    convolutions(network)[-1].weight.data *= 0.1
     return network
+
+
+def convolutions(network: Compact) -> list[nn.Conv2d]:
+    return [layer for layer in network.body if isinstance(layer, nn.Conv2d)]
 
 
 def train(arguments: argparse.Namespace, network: Compact, crops: Crops) -> tuple[Compact, int]:
     """Trains in place; returns the moving average and the number of steps."""
     average = Compact(arguments.config)
     average.load_state_dict(network.state_dict())
-    weights = [p for p in network.parameters() if p.ndim > 1]
-    muon = Muon(weights)
-    adam = torch.optim.Adam([p for p in network.parameters() if p.ndim == 1], betas=(0.9, 0.99))
+    muon = Muon(network.parameters())
     random = np.random.default_rng(arguments.seed)
-    began, step, progress, total = time.monotonic(), 0, 0.0, 0.0
+    began, step, progress, total = time.process_time(), 0, 0.0, 0.0
     while progress < 1:
-        progress = min(1.0, (time.monotonic() - began) / (60 * arguments.minutes))
+        spent = (time.process_time() - began) / arguments.threads
+        progress = min(1.0, spent / (60 * arguments.minutes))
         shape = 0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * progress))
         rate = min(1.0, (step + 1) / 300) * arguments.rate * shape
         low, high = crops.batch(random, arguments.batch)
@@ -165,18 +165,17 @@ def train(arguments: argparse.Namespace, network: Compact, crops: Crops) -> tupl
         loss = F.mse_loss(result, high) if squared else F.l1_loss(result, high)
         network.zero_grad()
         loss.backward()
-        muon.step(rate)
-        for group in adam.param_groups:
-            group["lr"] = rate / 10
-        adam.step()
+        for group in muon.param_groups:
+            group["lr"] = rate * (1 if group["matrices"] else VECTORS)
+        muon.step()
         decay = min(0.999, (step + 1) / (step + 10))
         with torch.no_grad():
             for mean, value in zip(average.parameters(), network.parameters(), strict=True):
                 mean.lerp_(value, 1 - decay)
         total += float(loss.detach())
         step += 1
-        if step % 2000 == 0:
-            print(f"step {step} {progress:.0%} rate {rate:.1e} loss {total / 2000:.6f}", flush=True)
+        if step % TOLD == 0:
+            print(f"step {step} {progress:.0%} rate {rate:.1e} loss {total / TOLD:.6f}", flush=True)
             total = 0.0
             store(average, arguments, step)
     return average, step
@@ -220,7 +219,7 @@ def parsed() -> argparse.Namespace:
     add("--scale", type=int, choices=(2, 3, 4), required=True)
     add("--features", type=int, default=32)
     add("--convs", type=int, default=8)
-    add("--minutes", type=float, default=60)
+    add("--minutes", type=float, default=60, help="of processor time, by thread")
     add("--batch", type=int, default=16)
     add("--patch", type=int, default=48, help="side of a low-resolution crop")
     add("--rate", type=float, default=0.02)
@@ -250,8 +249,11 @@ def main() -> None:
     if arguments.teacher:
         crops = taught(crops, [loaded(path) for path in arguments.teacher], arguments.share)
     network = loaded(arguments.start) if arguments.start else fresh(arguments.config)
-    if len(network.body) > len(Compact(arguments.config).body):
+    convs = len(convolutions(network)) - 2
+    if convs > arguments.convs:
         network = shortened(network, arguments.config, crops)
+    elif (convs, network.body[0].out_channels) != (arguments.convs, arguments.features):
+        network = grown(network, arguments.config)
     average, steps = train(arguments, network.train(), crops)
     store(average, arguments, steps)
 
