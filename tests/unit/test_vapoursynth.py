@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,6 +19,7 @@ import vsr
 from vsr.checkpoints import save_checkpoint
 from vsr.errors import DeviceError, UnknownModelError, UnsupportedSourceError, UsageError, VsrError
 from vsr.models.compact import Compact, CompactConfig
+from vsr.models.vdsr import VDSR, VDSRConfig
 from vsr.types import ColorSpec, Frame, VideoInfo
 
 vs = pytest.importorskip("vapoursynth")
@@ -450,7 +452,7 @@ def test_what_is_no_number_is_named(value):
 def test_failing_networks_raise_for_everybody_who_waits(monkeypatch):
     from vsr.engine.stream import FrameUpscaler
 
-    def broken(self, frames):  # noqa: ARG001
+    def broken(self, frames, idle):  # noqa: ARG001
         for _ in frames:
             pass
         msg = "the device is gone"
@@ -489,3 +491,109 @@ def test_colour_properties_of_any_kind_are_read():
         assert color_of({"_ChromaLocation": location}).siting == location + 1
     assert color_of({"_Range": 1}).full_range is True
     assert color_of({"_Range": 0}) == replace(ColorSpec(), full_range=False)
+
+
+@pytest.mark.parametrize("devices", ["cpu,cpu", ["cpu", "cpu", "cpu"]])
+@pytest.mark.parametrize(("batch", "streams"), [(1, 1), (3, 2), (20, 1)])
+def test_several_devices_give_the_frames_of_one(devices, batch, streams, rgb_model):
+    settings = {"model_path": rgb_model, "batch_size": batch}
+    wanted = [planes_of(f) for f in upscale(drawn(count=11, **TAGS), **settings).frames()]
+    clip = upscale(drawn(count=11, **TAGS), device=devices, num_streams=streams, **settings)
+    assert_equal(clip, wanted)
+    for order in (range(10, -1, -1), random.Random(1).choices(range(11), k=12)):
+        clip.clear_cache()
+        for n in order:
+            assert np.array_equal(planes_of(clip.get_frame(n))[0], wanted[n][0]), f"frame {n}"
+    with ThreadPoolExecutor(6) as pool:
+        numbers = random.Random(2).choices(range(11), k=40)
+        for n, frame in zip(numbers, pool.map(clip.get_frame, numbers), strict=True):
+            assert np.array_equal(planes_of(frame)[1], wanted[n][1])
+
+
+def test_several_devices_share_the_frames(monkeypatch):
+    from vsr.engine.stream import FrameUpscaler
+    from vsr.vapoursynth import _inference
+
+    made = []
+    compose = _inference.assembly.frame_upscaler
+
+    def noted(*arguments):
+        made.append(compose(*arguments))
+        return made[-1]
+
+    launch = FrameUpscaler._launch
+
+    def slow(self, part):
+        time.sleep(0.02)  # so that none has done everything before the other looks
+        return launch(self, part)
+
+    monkeypatch.setattr(FrameUpscaler, "_launch", slow)
+    monkeypatch.setattr(_inference.assembly, "frame_upscaler", noted)
+    before = set(threading.enumerate())
+    clip = upscale(drawn(count=24, **TAGS), device="cpu,cpu", num_streams=2)
+    assert sum(1 for _ in clip.frames()) == 24
+    (fleet,) = made
+    assert fleet.where == "cpu,cpu"
+    assert sum(fleet.dealt) == 24
+    assert min(fleet.dealt) > 0
+    left = [thread.name for thread in set(threading.enumerate()) - before]
+    (name,) = (name for name in left if name.startswith("vsr"))  # the host has its own
+    assert name.startswith("vsr-vapoursynth")
+
+
+def test_still_pictures_tags_and_alpha_pass_several_devices():
+    still = core.std.Loop(drawn(count=1, **TAGS), 5)
+    alpha = core.std.BlankClip(
+        still, format=vs.GRAY8, length=5, color=77
+    )  # a kind of frames of its own
+    source = still + drawn(count=3, **TAGS | {"_Matrix": 6}) + core.std.ClipToProp(still, alpha)
+    one, two = (
+        upscale(source, device=device, batch_size=batch)
+        for device, batch in (("cpu", 2), ("cpu,cpu", 2))
+    )
+    for n, (a, b) in enumerate(zip(one.frames(), two.frames(), strict=True)):
+        assert all(map(np.array_equal, planes_of(a), planes_of(b))), f"frame {n} differs"
+        assert a.props["_Matrix"] == b.props["_Matrix"]
+        assert ("_Alpha" in a.props) == ("_Alpha" in b.props)
+
+
+def test_a_fleet_that_fails_raises_for_everybody_and_goes_on(monkeypatch):
+    from vsr.engine.stream import FrameUpscaler
+
+    clip = upscale(drawn(count=8, **TAGS), device="cpu,cpu", num_streams=2)
+    finished = FrameUpscaler._finished
+
+    def broken(self, group, results):
+        if group and group[0].frame.pts == 2:
+            msg = "the device is gone"
+            raise VsrError(msg)
+        yield from finished(self, group, results)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FrameUpscaler, "_finished", broken)
+        assert "the device is gone" in _error(clip, 2)
+    assert [clip.get_frame(n).width for n in range(8)] == 8 * [2 * WIDTH]
+
+
+def test_devices_that_cannot_work_together_are_refused_in_the_script():
+    for devices, error, said in (
+        ("cpu,auto", UsageError, "auto cannot be one of several"),
+        ([], UsageError, "names no device"),
+        (["cpu", "cuda:77"], DeviceError, "not there"),
+    ):
+        with pytest.raises(error, match=said) as caught:
+            upscale(drawn(count=1), device=devices)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="not both"):
+        upscale(drawn(count=1), device="cpu,cpu", device_index=0)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu,cpu"])
+def test_a_network_in_studio_range_sees_what_it_was_trained_on(device, tmp_path):
+    torch.manual_seed(5)
+    config = VDSRConfig(features=8, convs=3, bias=True, scale=2)
+    path = tmp_path / "studio.safetensors"
+    save_checkpoint(path, VDSR(config).state_dict(), "vdsr", config)
+    settings = {"model_path": path, "precision": "fp32"}
+    clip = upscale(drawn("YUV420P16", 3, **TAGS), device=device, **settings)
+    assert_equal(clip, expected("YUV420P16", 3, **settings))

@@ -61,6 +61,10 @@ class Fleet(FrameUpscaler):
         source: Every frame's size and format.
         target: What comes out.
         clock: Seconds, for the speed of members.
+
+    Attributes:
+        free_source: Called when no more frames are wanted, if set before the first one: it frees
+            the thread that cuts from a source that waits without end.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Fleet(FrameUpscaler):
         leading = max(members, key=lambda member: member.settings.batch)
         self._prepare(members[0].device, target, leading.settings)
         self.engine = leading.engine
+        self.free_source: Callable[[], None] | None = None
         self._clock = clock
         self._crew = [
             _Member(member, Share(member.settings.workers, member.ahead + 1), name)
@@ -131,6 +136,8 @@ class Fleet(FrameUpscaler):
             cutting = Prefetch(_beside(lambda: _cut(groups, ledger)), name="vsr-groups")
             stack.callback(cutting.close)
             stack.callback(ledger.stop)
+            if self.free_source is not None:
+                stack.callback(self.free_source)
             while (task := ledger.next()) is not None:
                 if task.finite:
                     ledger.hand_out()

@@ -46,7 +46,7 @@ def upscale(
     scale: float | Fraction | None = None, width: int | None = None, height: int | None = None,
     model: str = "auto", model_path: str | Path | None = None,
     denoise_strength: float | None = None,
-    device: str = "auto", device_index: int | None = None, precision: str = "auto",
+    device: str | Sequence[str] = "auto", device_index: int | None = None, precision: str = "auto",
     tile: int | Sequence[int] | None = None, tile_pad: int | None = None,
     batch_size: int | None = None, num_streams: int = 1, tta: bool = False,
     faces: FaceOptions | None = None,
@@ -63,7 +63,8 @@ def upscale(
         model: A name of the catalogue (see `vsr models`), or `auto`.
         model_path: A checkpoint file instead of a name.
         denoise_strength: From 0 to 1, for models with a denoising twin.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`; several share the frames by their speed, as
+            `"cuda:0,cuda:1"` or a list, and those of one kind give the bytes of one of them.
         device_index: `N`, instead of `device="cuda:N"`.
         precision: `auto`, `fp32`, `fp16`, `bf16` or `int8`, whatever the clip's samples are.
         tile: Side of a tile in input pixels; 0 for the whole picture, None for what fits. Tiles are
@@ -71,7 +72,7 @@ def upscale(
         tile_pad: Overlap of tiles instead of the receptive field.
         batch_size: Frames that go through the network together; None for what the device likes.
             With more than one, the first batch is computed while the script is evaluated.
-        num_streams: Batches under way at a time; 2 or 3 keep a GPU busy.
+        num_streams: Batches under way at a time on each device; 2 or 3 keep a GPU busy.
         tta: Average over eight symmetries.
         faces: How faces are restored, such as `FaceOptions()`; None leaves them to the network.
         format: Of the result, such as `vs.RGBS`; RGB, or the clip's family in another depth. The
@@ -100,7 +101,8 @@ def upscale(
     )  # fmt: skip
     networks = partial(load, job, factor, Fetching())
     ends = _picture(clip.width, clip.height, clip.format), _picture(*size, chosen)
-    return _graph(clip, Inference(networks, *ends, wishes), size, chosen, num_streams)
+    inference = Inference(networks, *ends, wishes)
+    return _graph(clip, inference, size, chosen, num_streams * inference.devices)
 
 
 def _check_counts(streams: int, batch: int | None) -> None:
@@ -134,7 +136,8 @@ def _picture(width: int, height: int, clip_format: vs.VideoFormat) -> Picture:
     return Picture(width=width, height=height, format=fmt, color=ColorSpec())
 
 
-def _device(name: str, index: int | None) -> str:
+def _device(asked: str | Sequence[str], index: int | None) -> str:
+    name = asked if isinstance(asked, str) else ",".join(map(str, asked))
     if index is None:
         return name
     if name not in ("auto", "cuda"):

@@ -2,21 +2,25 @@
 
 A thread that computes with torch gets an OpenMP pool of its own, so computing where the requests
 arrive would keep as many pools as the host has threads. The thread is a `ThreadPoolExecutor`'s: it
-ends when the filter is freed, and the interpreter waits for it before it takes itself down.
+ends when the filter is freed, and the interpreter waits for it before it takes itself down. Where
+several devices compute, each has a thread of the fleet as long as frames are asked for.
 """
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 
+from vsr.engine import assembly
 from vsr.engine.base import Upscaler
 from vsr.engine.color import Picture
-from vsr.engine.devices import resolve_device
+from vsr.engine.devices import resolve_devices
 from vsr.engine.faces import finish_for
-from vsr.engine.loading import Model, factory, settings_for
+from vsr.engine.fleet import Fleet
+from vsr.engine.loading import Model, StudioLuma, factory, settings_for
 from vsr.engine.stream import FrameUpscaler, Settings
 from vsr.errors import UnsupportedSourceError
 from vsr.types import UNSPECIFIED, ColorSpec, Frame
@@ -52,7 +56,8 @@ class Inference:
     """Upscales groups of frames for any number of threads.
 
     Groups that wait go through the device one behind the other without a pause, so that uploads,
-    arithmetic and downloads overlap; nobody waits for a group that has not been asked for.
+    arithmetic and downloads overlap; nobody waits for a group that has not been asked for. Several
+    devices take groups by their speed, as for a file, and the next as soon as it is asked for.
 
     Args:
         load: Finds the model; called once, in the inference thread.
@@ -70,6 +75,9 @@ class Inference:
         self._source, self._target = source, target
         self._upscalers: dict[tuple[ColorSpec, bool], FrameUpscaler] = {}
         self._waiting: deque[_Request] = deque()
+        self._changed = threading.Condition()
+        self._request_left = 0
+        self._wanted = True
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="vsr-vapoursynth")
         self._thread.submit(self._compose, load, wishes).result()
 
@@ -77,6 +85,11 @@ class Inference:
     def batch(self) -> int:
         """Frames that should come together."""
         return self._settings.batch
+
+    @property
+    def devices(self) -> int:
+        """How many compute."""
+        return len(self._devices)
 
     def __call__(self, frames: list[Frame]) -> list[Frame]:
         """Upscales a group and waits for it.
@@ -92,22 +105,35 @@ class Inference:
             VsrError: As `FrameUpscaler` does, or the matrix is needed and unknown.
         """
         request = _Request(frames)
-        self._waiting.append(request)
+        with self._changed:
+            self._waiting.append(request)
+            self._changed.notify_all()
         self._thread.submit(self._work)
         return request.answer.result()
 
     def _compose(self, load: Callable[[], Model], wishes: Wishes) -> None:
-        self._model, self._device = load(), resolve_device(wishes.device)
-        make = factory(self._model, self._device, tile_pad=wishes.tile_pad, tta=wishes.tta)
-        self._make: Callable[[Settings], Upscaler] = lru_cache(maxsize=2)(make)
-        self._settings = settings_for(
-            self._model,
-            self._device,
-            (self._source.width, self._source.height),
-            precision=wishes.precision,
-            tile=wishes.tile,
-            batch=wishes.batch,
-        )
+        self._model, self._devices = load(), resolve_devices(wishes.device)
+        self._wishes = wishes
+        bare = factory(self._model, self._devices[0], tile_pad=wishes.tile_pad, tta=wishes.tta)
+
+        def make(settings: Settings) -> Upscaler:
+            upscaler = bare(settings)
+            return StudioLuma(upscaler) if upscaler.spec.luma == "studio" else upscaler
+
+        keep = lru_cache(maxsize=2) if len(self._devices) == 1 else lru_cache(maxsize=0)
+        self._make: Callable[[Settings], Upscaler] = keep(make)
+        fitting = [
+            settings_for(
+                self._model,
+                device,
+                (self._source.width, self._source.height),
+                precision=wishes.precision,
+                tile=wishes.tile,
+                batch=wishes.batch,
+            )
+            for device in dict.fromkeys(self._devices)
+        ]
+        self._settings = min(fitting, key=lambda settings: settings.batch)
         self._channels = self._make(self._settings).spec.channels
 
     def _work(self) -> None:
@@ -123,11 +149,16 @@ class Inference:
                     request.answer.set_exception(error)
 
     def _serve(self, kind: tuple[ColorSpec, bool], taken: deque[_Request]) -> None:
-        for frame in self._upscaler(kind)(self._frames(kind, taken)):
+        self._wanted, self._request_left = True, 0
+        upscaler = self._upscaler(kind)
+        for frame in upscaler(self._frames(kind, taken), self._paused):
             request = taken[0]
             request.done.append(frame)
             if len(request.done) == len(request.frames):
-                taken.popleft().answer.set_result(request.done)
+                with self._changed:
+                    taken.popleft()
+                    self._changed.notify_all()
+                request.answer.set_result(request.done)
 
     def _frames(self, kind: tuple[ColorSpec, bool], taken: deque[_Request]) -> Iterator[Frame]:
         """Frames of one kind as long as somebody waits.
@@ -136,26 +167,63 @@ class Inference:
         last bit of a result, never depends on who asks when.
         """
         full = True
-        while full and self._waiting and self._waiting[0].kind == kind:
-            request = self._waiting.popleft()
-            taken.append(request)
-            yield from request.frames
+        while full and self._awaited(taken) and self._waiting[0].kind == kind:
+            with self._changed:
+                request = self._waiting.popleft()
+                taken.append(request)
+                self._request_left = len(request.frames)
+            for frame in request.frames:
+                self._request_left -= 1
+                yield frame
             full = len(request.frames) == self.batch
 
+    def _awaited(self, taken: deque[_Request]) -> bool:
+        """Whether somebody waits; while several devices compute, one who may come is waited for."""
+        with self._changed:
+            while len(self._devices) > 1 and taken and not self._waiting and self._wanted:
+                self._changed.wait()
+            return bool(self._waiting) and self._wanted
+
+    def _paused(self) -> bool:
+        """Whether the next frame of a fleet has yet to be asked for."""
+        return len(self._devices) > 1 and not self._request_left and not self._waiting
+
+    def _no_more(self) -> None:
+        """Lets go of the thread that waits for somebody to ask."""
+        with self._changed:
+            self._wanted = False
+            self._changed.notify_all()
+
     def _upscaler(self, kind: tuple[ColorSpec, bool]) -> FrameUpscaler:
-        """Kinds share the network; only buffers and colour conversion are their own."""
+        """Kinds share one device's network; only buffers and colour conversion are their own."""
         if kind not in self._upscalers:
             color, alpha = kind
             resolved = self._resolved(color)
             source = _complete(self._source, resolved, alpha=alpha)
             color = _output_color(resolved, self._target)
             target = _complete(self._target, color, alpha=alpha)
-            upscaler = FrameUpscaler(
-                self._make, self._device, source, target, self._settings, self._model.kernel
-            )
-            upscaler.finish = finish_for(self._model.faces, self._device, source, target)
-            self._upscalers[kind] = upscaler
+            make = self._single if len(self._devices) == 1 else self._fleet
+            self._upscalers[kind] = make(source, target)
         return self._upscalers[kind]
+
+    def _single(self, source: Picture, target: Picture) -> FrameUpscaler:
+        device = self._devices[0]
+        upscaler = FrameUpscaler(
+            self._make, device, source, target, self._settings, self._model.kernel
+        )
+        upscaler.finish = finish_for(self._model.faces, device, source, target)
+        return upscaler
+
+    def _fleet(self, source: Picture, target: Picture) -> FrameUpscaler:
+        """Several devices as one, in the way of one of them; each kind has its own networks."""
+        asked = asdict(self._wishes) | {"batch": self._settings.batch, "engine": "torch"}
+        upscaler = assembly.frame_upscaler(
+            self._model, source, target, assembly.Wishes(**asked, tune="off")
+        )
+        upscaler.restart = None  # as with one device, streams end wherever nobody asks
+        if isinstance(upscaler, Fleet):
+            upscaler.free_source = self._no_more
+        return upscaler
 
     def _resolved(self, color: ColorSpec) -> ColorSpec:
         source, target = self._source, self._target
