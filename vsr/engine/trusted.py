@@ -3,15 +3,19 @@
 The plain way is the reference. When a layout of inputs is first seen, the fast ways are compared
 with it on several different pictures, since a graph that froze what it should compute is right on
 the first; then all that passed are timed, and the fastest of them and the plain one stays. Whatever
-a fast way raises, the plain way goes on.
+a fast way raises, the plain way goes on. With a memory, what was found faster once is compared but
+not timed again: the next run gives the same bits.
 """
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from vsr.engine.verdicts import Memory
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +49,8 @@ class Trusted[R]:
             tolerance, or what is wrong in a few words.
         samples: Makes inputs of the layout of those given.
         clock: Times a call; without one the first way that passes is taken.
+        memory: Of what was the fastest; with one, layouts that come once are no exception, for
+            which ones do depends on where a job began.
     """
 
     def __init__(
@@ -55,9 +61,11 @@ class Trusted[R]:
         difference: Callable[[R, R], str],
         samples: Callable[[Inputs], Iterator[Inputs]],
         clock: Clock | None,
+        memory: Memory | None = None,
     ) -> None:
         self._plain, self._fast = plain, dict(fast)
         self._difference, self._samples, self._clock = difference, samples, clock
+        self._memory = memory
         self._chosen: dict[tuple[object, ...], Callable[..., R]] = {}
         self._once: set[tuple[object, ...]] = set()
         self.names: list[str] = []
@@ -67,28 +75,46 @@ class Trusted[R]:
         """Computes; the result may be overwritten by the next call."""
         key = tuple((x.shape, x.stride(), x.dtype, x.device) for x in inputs)
         if key not in self._chosen:
-            if self._chosen and key not in self._once:  # the last batch of a film comes once
+            once = self._memory is None and key not in self._once
+            if self._chosen and once:  # the last batch of a film comes once
                 self._once.add(key)
                 return self._plain(*inputs)
-            name = self._judged(inputs)
+            with self._memory.deciding if self._memory else nullcontext():
+                name = self._recalled(inputs) or self._judged(inputs)
             self.names.append(name)
             self._chosen[key] = self._fast.get(name, self._plain)
         return self._chosen[key](*inputs)
 
+    def _recalled(self, inputs: Inputs) -> str | None:
+        """The name of the way that was the fastest before, None if nobody knows."""
+        name = self._memory.recall(inputs) if self._memory else None
+        if name in self._fast:
+            return name if self._is_right(name, inputs) else "plain"
+        return name if name == "plain" else None
+
     def _judged(self, inputs: Inputs) -> str:
         """The name of the fastest way that is right."""
         right = []
-        for name, way in self._fast.items():
-            wrong = self._wrong(way, inputs)
-            if not wrong:
+        for name in self._fast:
+            if self._is_right(name, inputs):
                 right.append(name)
                 if self._clock is None:
                     return name
-                continue
-            way.clear()
+        if not right:
+            return "plain"
+        best = self._fastest(right, inputs)
+        if self._memory:
+            self._memory.keep(inputs, best)
+        return best
+
+    def _is_right(self, name: str, inputs: Inputs) -> bool:
+        """Whether a way gives the plain one's result; says so and lets go of it if not."""
+        wrong = self._wrong(self._fast[name], inputs)
+        if wrong:
+            self._fast[name].clear()
             shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
             _log.warning("%s not used for %s: %s", name, shapes, wrong)
-        return self._fastest(right, inputs) if right else "plain"
+        return not wrong
 
     def _wrong(self, way: FastWay[R], inputs: Inputs) -> str:
         """What is wrong with a way, nothing if it is right."""

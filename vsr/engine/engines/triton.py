@@ -7,7 +7,8 @@ picture does not go from planes to planes (tiles, several passes, test-time augm
 network alone is a graph.
 
 PyTorch's eager route is the reference, and what remains where the fast ones differ from it, fail or
-are not faster: see `vsr.engine.trusted`.
+are not faster: see `vsr.engine.trusted`. Which is the fastest is measured once on a machine, and
+taken from then on: see `vsr.engine.verdicts`.
 """
 
 import copy
@@ -28,6 +29,7 @@ from vsr.engine.kernels.tuning import Clock, Runner, on_device
 from vsr.engine.network import Network
 from vsr.engine.route import Route
 from vsr.engine.trusted import Inputs, Trusted
+from vsr.engine.verdicts import Verdicts
 from vsr.errors import DeviceError, UsageError
 from vsr.models._base import InputSpec
 from vsr.models.compact import Compact
@@ -92,6 +94,7 @@ class TritonNetwork:
         # The interpreter's processor may lack convolutions in half precision.
         plain: Precision = "fp32" if device.type == "cpu" else precision
         self._eager = Network(module, spec, device, plain)
+        self._parameters = sum(p.numel() for p in module.parameters())
         self._middles = _middles(module, device) if precision == "fp16" else ()
         self._whole = self._trusted_network()
         if device.type == "cuda":
@@ -129,6 +132,7 @@ class TritonNetwork:
             difference=lambda ours, theirs: planes_differ(ours, theirs, target.format.bits),
             samples=lambda planes: samples(planes, (1 << source.format.bits) - 1),
             clock=self._clock,
+            memory=self._verdicts(source=source, target=target, kernel=kernel),
         )
         return lambda planes: trusted(*planes)
 
@@ -142,7 +146,11 @@ class TritonNetwork:
             difference=lambda ours, theirs: _off(255 * (ours.float() - theirs.float())),
             samples=lambda pictures: samples(pictures, 1),
             clock=self._clock,
+            memory=self._verdicts(),
         )
+
+    def _verdicts(self, **ends: object) -> Verdicts:
+        return Verdicts(spec=self.spec, parameters=self._parameters, **ends)
 
     @property
     def _clock(self) -> Clock | None:

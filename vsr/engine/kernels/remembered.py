@@ -31,6 +31,11 @@ def searching(seconds: float) -> Iterator[None]:
         _SECONDS.reset(token)
 
 
+def is_searching() -> bool:
+    """Whether somebody asked for trials."""
+    return _SECONDS.get() > 0
+
+
 def set_blocks(runner: Runner, x: Tensor, clock: Clock = on_device) -> int:
     """Gives the convolutions of a runner the fastest known blocks for an input.
 
