@@ -344,6 +344,23 @@ def test_unpaired_crops_have_nothing_to_do_with_each_other(stills: Path, tmp_pat
     assert torch.equal(data[3].low, data[3].low)
 
 
+def test_unpaired_crops_without_lows_are_degraded_of_other_pictures(stills: Path) -> None:
+    settings = {"degradation": "dasr", "degradation_settings": {"noise": [0.0, 0.0]}}
+    pair = {**settings, "augment": False, "crops": 8}
+    alike, apart = opened(stills, **pair), opened(stills, **pair, unpaired=True)
+
+    def far(index: int) -> tuple[float, float]:
+        samples = alike[index], apart[index]
+        reduced = matlab_reduced(samples[0].high, 2)
+        return tuple(float((sample.low - reduced).square().mean()) for sample in samples)
+
+    assert sum(own < other for own, other in map(far, range(32))) > 28
+    for one, other in zip((alike[k] for k in range(4)), (apart[k] for k in range(4)), strict=True):
+        assert torch.equal(one.high, other.high)
+        assert one.low.shape == other.low.shape
+    assert torch.equal(apart[3].low, apart[3].low)
+
+
 def test_without_a_degradation_the_batch_is_degraded_later(stills: Path) -> None:
     sample = opened(stills, degradation="none")[0]
     assert sample.low.shape == (3, 0, 0)
@@ -360,7 +377,16 @@ def test_without_a_degradation_the_batch_is_degraded_later(stills: Path) -> None
         ({"folders": []}, "folders is empty"),
         ({"folders": ["a"], "patchsize": 3}, "data.patchsize is unknown"),
         ({"folders": ["a"], "patch": 0}, "data.patch is 0"),
-        ({"folders": ["a"], "unpaired": True}, "needs lows"),
+        ({"folders": ["a"], "unpaired": True, "degradation": "none"}, "needs lows"),
+        (
+            {
+                "folders": ["a"],
+                "unpaired": True,
+                "degradation": "realesrgan",
+                "degraded_on": "device",
+            },
+            "needs lows",
+        ),
         ({"folders": ["a"], "sizes": [0.5]}, r"data.sizes\[0\] is 0.5"),
         ({"folders": ["a"], "lows": "b", "sizes": [1, 2]}, "pairs come from two folders"),
         ({"folders": ["a"], "channels": "yuv"}, "data.channels is 'yuv'"),

@@ -143,3 +143,27 @@ def test_a_residual_translator_adds_what_the_plain_one_makes(kind, config):
     x = torch.rand(1, 3, 32, 32) * 2 - 1
     with torch.no_grad():
         assert torch.allclose(added(x), x + plain(x))
+
+
+@pytest.mark.parametrize("levels", [0, 1, 3])
+def test_a_resnet_halves_as_often_as_it_is_told(levels):
+    network = Resnet(ResnetConfig(features=2, blocks=1, norm="none", levels=levels)).eval()
+    side = network.multiple_of * 4
+    assert network.multiple_of == 2**levels
+    seen = []
+    network.model[4 + 3 * levels].register_forward_hook(lambda _m, x, _y: seen.append(x[0].shape))
+    assert network(torch.rand(1, 3, side, side)).shape == (1, 3, side, side)
+    assert seen == [(1, 2 * 2**levels, 4, 4)], "what the blocks see"
+
+
+def test_without_norms_a_resnet_tells_contrasts_apart():
+    torch.manual_seed(0)
+    x = torch.rand(1, 3, 16, 16) * 2 - 1
+    answers = {}
+    for norm in ("none", "instance"):
+        network = Resnet(ResnetConfig(features=4, blocks=1, norm=norm, levels=0)).eval()
+        with torch.no_grad():
+            pair = [network(x * strength).std() for strength in (0.5, 1.0)]
+        answers[norm] = float(pair[1] / pair[0])
+    assert answers["instance"] == pytest.approx(1, abs=0.01)
+    assert answers["none"] > 1.2

@@ -221,6 +221,25 @@ def test_a_stopped_run_remembers_the_best(photos, tmp_path):
     assert all(torch.equal(value, other[key]) for key, value in one.items())
 
 
+def test_what_learns_without_pairs_is_validated_on_pairs(photos, tmp_path):
+    for path in photos.iterdir():
+        Image.open(path).resize((64, 64)).save(tmp_path / path.name)
+    judge = {"kind": "patch", "features": 2, "layers": 2, "norm": "instance"}
+    changes = {
+        "data": {"unpaired": True, "degradation": "dasr", "degradation_settings": {"side": 5}},
+        "stage": {"task": "cycle", "losses": [], "gan": {"discriminator": judge}},
+        "scale": 1,
+        "network": {"architecture": "resnet", "config": {"features": 2, "blocks": 1}},
+        "validation": {"folders": [str(tmp_path)], "every": 3},
+        "sample_every": 3,
+    }
+    train(job(tmp_path / "run", tmp_path, **changes))
+    for key in ("psnr", "psnr_before", "features", "spectrum"):
+        assert list(lines_of(tmp_path / "run", f"valid_{key}")) == [0, 3, 6]
+    assert not lines_of(tmp_path / "run", "psnr"), "nothing is nearer to another picture"
+    assert (tmp_path / "run" / "samples" / "one-0000003.png").exists()
+
+
 def test_validation_changes_nothing_that_is_learned(photos, tmp_path):
     plain = train(job(tmp_path / "a", photos))
     watched = train(

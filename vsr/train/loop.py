@@ -292,9 +292,10 @@ class _Run:
         if self.log is None:
             return
         columns = stage.samples(shown)
-        found = fidelity(columns, damage=self._damages(stage))
-        self.facts |= found
-        self.log.write(stage.number, stage.step, {"name": stage.stage.name, **found})
+        if not self.tables[stage.number].get("unpaired"):  # columns of two pictures do not compare
+            found = fidelity(columns, damage=self._damages)
+            self.facts |= found
+            self.log.write(stage.number, stage.step, {"name": stage.stage.name, **found})
         name = f"{stage.stage.name}-{stage.step:07}.png"
         records.write_samples(self.job.folder / "samples" / name, columns)
 
@@ -303,8 +304,7 @@ class _Run:
         validation = self.validations[stage.number]
         if self.log is None or validation is None:
             return
-        damage = self._damages(stage)
-        found = validation.measure(stage.samples, self.peers.device, damage=damage)
+        found = validation.measure(stage.samples, self.peers.device, damage=self._damages)
         self.facts |= found
         self.log.write(stage.number, stage.step, {"name": stage.stage.name, **found})
         value = validation.better(found, self.best)
@@ -313,9 +313,10 @@ class _Run:
             facts = self._header(stage) | {name: f"{value:.6g}" for name, value in found.items()}
             networks.save(self._best(stage), stage.product(), self.plan, facts)
 
-    def _damages(self, stage: StageRun) -> bool:
+    @property
+    def _damages(self) -> bool:
         """Whether samples show what clean pictures become, and what they should have become."""
-        return self.plan.spec is None and not self.tables[stage.number].get("unpaired")
+        return self.plan.spec is None
 
     def _best(self, stage: StageRun) -> Path:
         return self.job.folder / f"{stage.stage.name}-best.safetensors"

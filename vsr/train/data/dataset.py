@@ -142,7 +142,7 @@ class Crops(Dataset[Sample]):
 
 
 class DegradedCrops(Crops):
-    """The low resolution is made of the high one."""
+    """The low resolution is made of the high one, or of another's where data are unpaired."""
 
     def __init__(self, highs: Pictures, settings: DataSettings, scale: int, seed: int) -> None:
         super().__init__(highs, settings, scale, seed)
@@ -156,9 +156,12 @@ class DegradedCrops(Crops):
             high = self._cropped(unit, random)
             return Sample(low=high[:, :0, :0], high=high)
         window = self._window(unit, self._degradation.margin, random)
+        high = window.out_of(self._degradation.target(window.picture))
+        if self.settings.unpaired:
+            other = self._highs.units[int(random.integers(len(self._highs)))]
+            window = self._window(other, self._degradation.margin, random)
         low = self._degradation(window.picture, random)
-        high = self._degradation.target(window.picture)
-        return Sample(low=window.out_of(low, self.scale), high=window.out_of(high))
+        return Sample(low=window.out_of(low, self.scale), high=high)
 
 
 class PairedCrops(Crops):

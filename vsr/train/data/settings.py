@@ -18,7 +18,8 @@ class DataSettings:
         lows: A folder with their low-resolution counterparts: same names, at most with `x4` (the
             scale) behind; None if those are to be made by the degradation.
         unpaired: Whether what is in `lows` has nothing to do with what is in `folders`, as CycleGAN
-            learns from; each sample then holds two crops that were drawn apart.
+            learns from; each sample then holds two crops that were drawn apart. Without `lows` the
+            degradation makes the low one, of another picture.
         patch: Side of the high-resolution crops in pixels, a multiple of the scale.
         channels: `rgb`, or `luma`, BT.601's in full range.
         augment: Whether crops are turned and flipped, in all eight ways alike.
@@ -65,10 +66,13 @@ class DataSettings:
         if not self.folders:
             msg = "folders is empty: at least one folder of pictures or videos is expected"
             raise UsageError(msg)
-        if self.unpaired and self.lows is None:
-            msg = "unpaired data needs lows, a folder of low-resolution pictures, got none"
-            raise UsageError(msg)
         onboard = self.degraded_on == "device"
+        if self.unpaired and self.lows is None and (onboard or self.degradation == "none"):
+            msg = (
+                "unpaired data needs lows, a folder of low-resolution pictures, or a degradation "
+                "in the workers, got neither"
+            )
+            raise UsageError(msg)
         if onboard and (self.degradation != "realesrgan" or self.lows is not None):
             given = "lows" if self.lows is not None else f"degradation {self.degradation!r}"
             msg = f"degraded_on is 'device' with {given}: 'realesrgan' alone is degraded there"
