@@ -2,17 +2,19 @@
 
 With `Damage` the low resolution has been through a video codec: a window moves over the picture by
 whole pixels, the clip is reduced, encoded with a drawn quality and decoded, and one of its frames
-is taken. Some stay as they were, as good sources do.
+is taken with the next one. Some stay as they were, as good sources do.
 """
 
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -28,18 +30,28 @@ WORST = 0.06
 
 @dataclass(frozen=True, slots=True)
 class Crops:
-    """Low-resolution crops (N, 1, P, P) and their targets (N, 1, s·P, s·P), half precision."""
+    """Crops of one picture or of two successive ones.
+
+    Attributes:
+        lows: (N, T, P, P), half precision.
+        highs: Targets (N, T, s·P, s·P), likewise.
+        moves: (N, 2), rows and columns of high resolution by which the second one looks farther.
+    """
 
     lows: Tensor
     highs: Tensor
+    moves: Tensor
 
-    def batch(self, random: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
-        """Draws crops, turned and flipped together."""
+    def batch(self, random: np.random.Generator, count: int) -> "Crops":
+        """Draws crops, turned and flipped together, single precision."""
         index = torch.from_numpy(random.integers(len(self.lows), size=count))
         turns, flip = int(random.integers(4)), bool(random.integers(2))
         chosen = (torch.rot90(x[index].float(), turns, (2, 3)) for x in (self.lows, self.highs))
         low, high = (x.flip(3) if flip else x for x in chosen)
-        return low.contiguous(memory_format=torch.channels_last), high
+        rows, columns = self.moves[index].T
+        for _ in range(turns):
+            rows, columns = -columns, rows
+        return Crops(low, high, torch.stack([rows, -columns if flip else columns], 1))
 
 
 def files(folder: Path) -> list[Path]:
@@ -106,25 +118,28 @@ class Damage:
     crf: tuple[int, int] = (15, 34)
     codecs: tuple[tuple[Codec, float], ...] = (("h264", 0.75), ("h265", 0.15), ("mpeg2", 0.1))
 
-    def pairs(
-        self, rgb: Tensor, scale: int, random: np.random.Generator
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Low and high luma of some windows of a picture."""
+    def pieces(self, rgb: Tensor, scale: int, random: np.random.Generator) -> "Iterator[Piece]":
+        """Successive frames of some windows of a picture."""
         for _ in range(self.windows):
-            truth = self._clip(rgb, scale, random)
-            number = int(random.integers(self.frames))
-            if random.random() < self.spared:
-                low = reduced(truth[number], scale)
-            else:
-                small = [
-                    reduced(picture, scale).permute(1, 2, 0).byte().numpy() for picture in truth
-                ]
-                coded = damaged(small, self._encode(random))[number]
-                low = torch.from_numpy(np.array(coded)).permute(2, 0, 1).float()
-            yield luma(low), luma(truth[number])
+            steps = random.integers(-self.step, self.step + 1, 2)
+            truth = self._clip(rgb, scale, steps, random)
+            number = int(random.integers(self.frames - 1))
+            lows = [reduced(picture, scale) for picture in truth]
+            if random.random() >= self.spared:
+                small = [low.permute(1, 2, 0).byte().numpy() for low in lows]
+                coded = damaged(small, self._encode(random))
+                lows = [torch.from_numpy(np.array(x)).permute(2, 0, 1).float() for x in coded]
+            two = slice(number, number + 2)
+            low, high = (torch.stack([luma(x) for x in frames[two]]) for frames in (lows, truth))
+            yield Piece(low, high, (int(steps[0]), int(steps[1])))
 
-    def _clip(self, rgb: Tensor, scale: int, random: np.random.Generator) -> list[Tensor]:
-        steps = random.integers(-self.step, self.step + 1, 2)
+    def _clip(
+        self,
+        rgb: Tensor,
+        scale: int,
+        steps: NDArray[np.int64],
+        random: np.random.Generator,
+    ) -> list[Tensor]:
         room = abs(steps) * (self.frames - 1)
         extents = np.array(rgb.shape[1:]) - room
         sides = np.minimum(extents, self.window * scale) // scale * scale
@@ -142,21 +157,35 @@ class Damage:
         return Encode(codec=codec, crf=crf + 2 * (codec == "h265"), preset=preset)
 
 
-def pairs(
+class Piece(NamedTuple):
+    """Luma of a picture, or of a part of it in two successive frames, from 0 to 1.
+
+    Attributes:
+        low: (T, H, W).
+        high: (T, s·H, s·W).
+        move: Rows and columns of `high` by which the second frame looks farther.
+    """
+
+    low: Tensor
+    high: Tensor
+    move: tuple[int, int] = (0, 0)
+
+
+def pieces(
     rgb: Tensor, scale: int, damage: Damage | None, random: np.random.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Low and high luma of a picture, (H, W) from 0 to 1, or of parts of it."""
+) -> Iterator[Piece]:
+    """What there is of a picture to take crops from."""
     rgb = cropped(rgb, scale)
     if damage is None:
-        yield luma(reduced(rgb, scale)), luma(rgb)
+        yield Piece(luma(reduced(rgb, scale))[None], luma(rgb)[None])
     else:
-        yield from damage.pairs(rgb, scale, random)
+        yield from damage.pieces(rgb, scale, random)
 
 
 def errors(low: Tensor, high: Tensor, scale: int, patch: int) -> Tensor:
     """Mean squared error of bicubic interpolation in windows a quarter of their side apart."""
-    guess = F.interpolate(low[None, None], scale_factor=scale, mode="bicubic")
-    squared = F.avg_pool2d((guess - high) ** 2, scale)
+    guess = F.interpolate(low[:1, None], scale_factor=scale, mode="bicubic")
+    squared = F.avg_pool2d((guess - high[0]) ** 2, scale)
     return F.avg_pool2d(squared, patch, patch // 4)[0, 0]
 
 
@@ -170,25 +199,28 @@ def draw_crops(
     damage: Damage | None = None,
 ) -> Crops:
     """Draws crops from all pictures, the likelier the more there is to learn in them."""
-    pictures, windows, losses = [], [], []
+    made, windows, losses = [], [], []
     random = np.random.default_rng(seed)
     smallest = patch * scale + (0 if damage is None else damage.step * damage.frames)
-    made = (pairs(rgb, scale, damage, random) for rgb in levels(folder, side, smallest))
-    for number, (low, high) in enumerate(itertools.chain.from_iterable(made)):
-        loss = errors(low, high, scale, patch)
+    taken = (pieces(rgb, scale, damage, random) for rgb in levels(folder, side, smallest))
+    for number, piece in enumerate(itertools.chain.from_iterable(taken)):
+        loss = errors(piece.low, piece.high, scale, patch)
         y, x = torch.meshgrid(*(torch.arange(n) * (patch // 4) for n in loss.shape), indexing="ij")
-        pictures.append((low, high))
+        made.append(piece)
         windows.append(torch.stack([torch.full_like(y, number), y, x], -1).flatten(0, 1))
         losses.append(loss.flatten())
     loss = torch.cat(losses)
     weight = loss.sqrt().clamp(0, WORST).double()
     weight[loss < 10 ** (-LEARNT / 10)] = 0
     chosen = random.choice(len(loss), count, replace=False, p=(weight / weight.sum()).numpy())
-    lows = torch.empty(count, 1, patch, patch, dtype=torch.float16)
-    highs = torch.empty(count, 1, patch * scale, patch * scale, dtype=torch.float16)
+    times, large = len(made[0].low), patch * scale
+    lows = torch.empty(count, times, patch, patch, dtype=torch.float16)
+    highs = torch.empty(count, times, large, large, dtype=torch.float16)
+    moves = torch.empty(count, 2, dtype=torch.int64)
     for place, (number, y, x) in enumerate(torch.cat(windows)[torch.from_numpy(chosen)].tolist()):
-        low, high = pictures[number]
-        lows[place, 0] = low[y : y + patch, x : x + patch]
-        top, left, size = y * scale, x * scale, patch * scale
-        highs[place, 0] = high[top : top + size, left : left + size]
-    return Crops(lows, highs)
+        low, high, move = made[number]
+        lows[place] = low[:, y : y + patch, x : x + patch]
+        top, left = y * scale, x * scale
+        highs[place] = high[:, top : top + large, left : left + large]
+        moves[place] = torch.tensor(move)
+    return Crops(lows, highs, moves)

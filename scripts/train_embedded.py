@@ -2,9 +2,10 @@
 
     python scripts/train_embedded.py --images DIR --scale 2 --convs 8 --out OUT.safetensors
 
-The network is a `compact` one on luma. It learns from crops with something to learn in them: every
-picture is taken at several sizes, and a crop is drawn the likelier the worse bicubic interpolation
-does on it; flat ones never. Loss L1, then L2; cosine schedule; exponential moving average.
+The network is a `compact` one on luma, with `--fold` a `folded` one. It learns from crops with
+something to learn in them: every picture is taken at several sizes, and a crop is drawn the
+likelier the worse bicubic interpolation does on it; flat ones never. Loss L1, then L2; cosine
+schedule; exponential moving average.
 
 The convolutions' weights are stepped by Muon (Jordan et al. 2024, "Muon: an optimizer for hidden
 layers in neural networks"): momentum whose matrix, features by taps, is made orthogonal. In five
@@ -17,7 +18,8 @@ least are left out, and with the longer one as `--teacher` hardly anything is lo
 so from 32 × 12 came to its very figures.
 
 With `--video` the low resolution is what video codecs leave of it, and the network learns to undo
-that as well; a network that was trained without is the best start.
+that as well; a network that was trained without is the best start. With `--steady` it also learns
+to make the same of what two successive frames show alike.
 
 With `--teacher`, the targets are drawn towards the mean that earlier networks give over the eight
 symmetries of the square: it is nearer to the truth than any of them alone, and a steadier guide.
@@ -41,6 +43,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vsr.models.compact import Compact, CompactConfig
+from vsr.models.folded import Folded, FoldedConfig
 from vsr.train.muon import Muon
 
 SEEN = 64
@@ -50,19 +53,27 @@ TOLD = 500
 VECTORS = 0.1
 """Rate of the biases as a share of the weights'."""
 
+type Network = Compact | Folded
+type Config = CompactConfig | FoldedConfig
 
-def taught(crops: Crops, teachers: list[Compact], share: float) -> Crops:
+
+def built(config: Config) -> Network:
+    return Compact(config) if isinstance(config, CompactConfig) else Folded(config)
+
+
+def taught(crops: Crops, teachers: list[Network], share: float) -> Crops:
     """Draws the targets towards the teachers' opinion."""
     highs = torch.empty_like(crops.highs)
     for start in range(0, len(highs), 32):
         part = slice(start, start + 32)
-        opinion = mean_over_symmetries(teachers, crops.lows[part].float())
-        highs[part] = torch.lerp(crops.highs[part].float(), opinion, share).half()
-    return Crops(crops.lows, highs)
+        low, high = crops.lows[part].float(), crops.highs[part].float()
+        opinion = mean_over_symmetries(teachers, low.flatten(0, 1)[:, None]).view_as(high)
+        highs[part] = torch.lerp(high, opinion, share).half()
+    return Crops(crops.lows, highs, crops.moves)
 
 
 @torch.inference_mode()
-def mean_over_symmetries(teachers: list[Compact], low: Tensor) -> Tensor:
+def mean_over_symmetries(teachers: list[Network], low: Tensor) -> Tensor:
     total = torch.zeros(())
     for teacher in teachers:
         for turns in range(4):
@@ -73,30 +84,32 @@ def mean_over_symmetries(teachers: list[Compact], low: Tensor) -> Tensor:
     return total / (8 * len(teachers))
 
 
-def enlarged(network: Compact, low: Tensor, *, bf16: bool) -> Tensor:
-    low = low.contiguous(memory_format=torch.channels_last)
+def enlarged(network: Network, low: Tensor, *, bf16: bool) -> Tensor:
+    fold = network.fold if isinstance(network, Folded) else 1
+    folded = F.pixel_unshuffle(low, fold).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        detail = F.pixel_shuffle(network.body(low).float(), network.scale)
+        detail = F.pixel_shuffle(network.body(folded).float(), network.scale * fold)
     return detail + F.interpolate(low, scale_factor=network.scale, mode="nearest")
 
 
-def loaded(path: Path) -> Compact:
+def loaded(path: Path) -> Network:
     """A stored network with its header's configuration."""
     with safe_open(path, "pt") as file:
-        config = CompactConfig(**json.loads(file.metadata()["config"]))
+        kind = FoldedConfig if file.metadata()["architecture"] == "folded" else CompactConfig
+        config = kind(**json.loads(file.metadata()["config"]))
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    network = Compact(config).eval()
+    network = built(config).eval()
     network.load_state_dict(state)
     return network.to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
-def shortened(network: Compact, config: CompactConfig, crops: Crops) -> Compact:
+def shortened(network: Network, config: Config, crops: Crops) -> Network:
     """The network without those hidden convolutions that are too many, and missed least."""
-    low, high = crops.lows[:SEEN].float(), crops.highs[:SEEN].float()
+    low, high = crops.lows[:SEEN, :1].float(), crops.highs[:SEEN, :1].float()
     layers = list(network.body)
     hidden = [k for k in range(2, len(layers) - 1) if isinstance(layers[k], nn.Conv2d)]
-    made, least = Compact(config).eval(), math.inf
+    made, least = built(config).eval(), math.inf
     best: dict[str, Tensor] = {}
     for left_out in itertools.combinations(hidden, len(hidden) - config.convs):
         kept = [x for k, x in enumerate(layers) if not {k, k - 1} & set(left_out)]
@@ -109,7 +122,7 @@ def shortened(network: Compact, config: CompactConfig, crops: Crops) -> Compact:
 
 
 @torch.no_grad()
-def grown(network: Compact, config: CompactConfig) -> Compact:
+def grown(network: Network, config: Config) -> Network:
     """A wider and deeper network with the same result.
 
     Nothing listens to the added features yet, and the added convolutions are the identity, which a
@@ -129,9 +142,9 @@ def grown(network: Compact, config: CompactConfig) -> Compact:
     return made
 
 
-def fresh(config: CompactConfig) -> Compact:
+def fresh(config: Config) -> Network:
     """A network whose hidden layers begin near the identity, which a ReLU passes on unchanged."""
-    network = Compact(config).to(memory_format=torch.channels_last)
+    network = built(config).to(memory_format=torch.channels_last)
     for conv in convolutions(network):
         nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
         nn.init.zeros_(conv.bias)
@@ -143,13 +156,13 @@ def fresh(config: CompactConfig) -> Compact:
     return network
 
 
-def convolutions(network: Compact) -> list[nn.Conv2d]:
+def convolutions(network: Network) -> list[nn.Conv2d]:
     return [layer for layer in network.body if isinstance(layer, nn.Conv2d)]
 
 
-def train(arguments: argparse.Namespace, network: Compact, crops: Crops) -> tuple[Compact, int]:
+def train(arguments: argparse.Namespace, network: Network, crops: Crops) -> tuple[Network, int]:
     """Trains in place; returns the moving average and the number of steps."""
-    average = Compact(arguments.config)
+    average = built(arguments.config)
     average.load_state_dict(network.state_dict())
     muon = Muon(network.parameters())
     random = np.random.default_rng(arguments.seed)
@@ -159,10 +172,15 @@ def train(arguments: argparse.Namespace, network: Compact, crops: Crops) -> tupl
         progress = min(1.0, spent / (60 * arguments.minutes))
         shape = 0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * progress))
         rate = min(1.0, (step + 1) / 300) * arguments.rate * shape
-        low, high = crops.batch(random, arguments.batch)
+        chosen = crops.batch(random, arguments.batch)
+        low = chosen.lows.flatten(0, 1)[:, None]
         result = enlarged(network, low, bf16=progress < arguments.bf16_until)
-        squared = progress >= arguments.squared_from
-        loss = F.mse_loss(result, high) if squared else F.l1_loss(result, high)
+        result = result.view_as(chosen.highs)
+        measure = F.mse_loss if progress >= arguments.squared_from else F.l1_loss
+        loss = measure(result, chosen.highs)
+        if arguments.steady and len(low) > len(chosen.lows):
+            before, after = aligned(result, chosen.moves)
+            loss = loss + arguments.steady * measure(before, after)
         network.zero_grad()
         loss.backward()
         for group in muon.param_groups:
@@ -181,13 +199,26 @@ def train(arguments: argparse.Namespace, network: Compact, crops: Crops) -> tupl
     return average, step
 
 
-def store(network: Compact, arguments: argparse.Namespace, step: int) -> None:
+def aligned(results: Tensor, moves: Tensor) -> tuple[Tensor, Tensor]:
+    """What both of two successive results (N, 2, H, W) show, one after another."""
+    before, after = [], []
+    for (first, second), move in zip(results, moves.tolist(), strict=True):
+        rows, columns = (
+            (slice(max(0, step), side + min(0, step)), slice(max(0, -step), side + min(0, -step)))
+            for step, side in zip(move, first.shape, strict=True)
+        )
+        before.append(first[rows[0], columns[0]].flatten())
+        after.append(second[rows[1], columns[1]].flatten())
+    return torch.cat(before), torch.cat(after)
+
+
+def store(network: Network, arguments: argparse.Namespace, step: int) -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     paths = ("images", "out", "start", "teacher", "config")
     recipe = {key: str(value) for key, value in vars(arguments).items() if key not in paths}
     recipe |= {"steps": step, "optimiser": "muon"}
     metadata = {
-        "architecture": "compact",
+        "architecture": "compact" if isinstance(network, Compact) else "folded",
         "config": json.dumps(asdict(arguments.config)),
         "licence": "MIT",
         "recipe": json.dumps(recipe),
@@ -216,9 +247,12 @@ def parsed() -> argparse.Namespace:
     add("--share", type=float, default=0.8, help="of the teachers in the target")
     add("--crops", type=int, default=30_000, help="crops to draw from the pictures")
     add("--video", action="store_true", help="low resolution has been through video codecs")
+    add("--crf", type=int, nargs=2, default=[15, 34], help="least and greatest of --video")
+    add("--steady", type=float, default=0, help="weight of what differs between frames of --video")
     add("--scale", type=int, choices=(2, 3, 4), required=True)
     add("--features", type=int, default=32)
     add("--convs", type=int, default=8)
+    add("--fold", type=int, choices=(1, 2, 4), default=1, help="work at a fraction of the size")
     add("--minutes", type=float, default=60, help="of processor time, by thread")
     add("--batch", type=int, default=16)
     add("--patch", type=int, default=48, help="side of a low-resolution crop")
@@ -235,16 +269,15 @@ def main() -> None:
     arguments = parsed()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
-    arguments.config = CompactConfig(
-        channels=1,
-        features=arguments.features,
-        convs=arguments.convs,
-        scale=arguments.scale,
-        activation="relu",
+    size = {"features": arguments.features, "convs": arguments.convs, "scale": arguments.scale}
+    arguments.config = (
+        FoldedConfig(fold=arguments.fold, **size)
+        if arguments.fold > 1
+        else CompactConfig(channels=1, activation="relu", **size)
     )
     arguments.data_sha256 = fingerprint(arguments.images)
     draw = (arguments.crops, arguments.patch, arguments.side, arguments.seed)
-    damage = Damage() if arguments.video else None
+    damage = Damage(crf=tuple(arguments.crf)) if arguments.video else None
     crops = draw_crops(arguments.images, arguments.scale, *draw, damage)
     if arguments.teacher:
         crops = taught(crops, [loaded(path) for path in arguments.teacher], arguments.share)

@@ -76,6 +76,12 @@ class Small:
 
 SMALL = (
     Small(
+        architecture="folded",
+        config="channels = 3, features = 32, convs = 4, scale = 2",
+        paper={},
+        steps=2500,
+    ),
+    Small(
         architecture="drrn",
         config="features = 16, units = 5, scale = 2",
         paper=figures(37.74, 33.23),

@@ -22,8 +22,8 @@ class InputSpec:
         multiple_of: Height and width of the input must be multiples of this.
         minimum: Smallest height and width of the input.
         overlap: Input pixels on each side that an output pixel can depend on (the receptive field's
-            radius). With `tiling="exact"`, tiles that overlap by this much give the bits of the
-            whole picture.
+            radius), counted from the edges of its block where `multiple_of` is above 1. With
+            `tiling="exact"`, tiles that overlap by this much give the bits of the whole picture.
         tiling: `exact`: bounded receptive field, `overlap` covers it. `approximate`: `overlap` is a
             measured compromise. `none`: the network needs the whole picture.
         tile_error: With `tiling="approximate"`, how far tiles were at most off the whole picture at

@@ -1,0 +1,67 @@
+"""The script that trains the embedded networks: how it grows them, and what it calls steady."""
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests import media
+from vsr.models.compact import Compact, CompactConfig
+from vsr.models.folded import Folded, FoldedConfig
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPTS)
+        return importlib.import_module("train_embedded")
+
+
+@pytest.fixture(scope="module")
+def crops(script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> object:
+    folder = tmp_path_factory.mktemp("pictures")
+    for number, shot in enumerate(media.pictures(2, (220, 180))):
+        Image.fromarray(shot).save(folder / f"{number}.png")
+    return script.draw_crops(folder, 2, 24, 24, 220, 3, script.Damage(windows=1))
+
+
+@pytest.mark.parametrize(("features", "convs"), [(12, 3), (8, 5), (12, 6)])
+def test_a_grown_network_computes_the_same(script: ModuleType, features: int, convs: int) -> None:
+    small = CompactConfig(channels=1, features=8, convs=3, scale=2, activation="relu")
+    network = Compact(small)
+    large = CompactConfig(channels=1, features=features, convs=convs, scale=2, activation="relu")
+    low = torch.rand(2, 1, 17, 13)
+    grown = script.grown(network, large)
+    torch.testing.assert_close(grown(low), network(low), rtol=0, atol=1e-6)
+    assert [p.shape for p in grown.parameters()] == [p.shape for p in Compact(large).parameters()]
+
+
+def test_training_computes_what_the_network_does(script: ModuleType) -> None:
+    low = torch.rand(1, 1, 16, 12)
+    for network in (
+        Compact(CompactConfig(channels=1, features=8, convs=1, scale=3, activation="relu")),
+        Folded(FoldedConfig(features=8, convs=1, scale=3)),
+    ):
+        made = script.enlarged(network, low, bf16=False)
+        torch.testing.assert_close(made, network(low), rtol=0, atol=1e-6)
+
+
+def test_what_successive_frames_show_alike_is_laid_upon_each_other(
+    script: ModuleType, crops: object
+) -> None:
+    """However a batch is turned, the originals agree, and what a codec left of them does not."""
+    random = np.random.default_rng(1)
+    seen = set()
+    for _ in range(12):
+        batch = crops.batch(random, 6)  # type: ignore[attr-defined]
+        before, after = script.aligned(batch.highs, batch.moves)
+        assert torch.equal(before, after)
+        assert not torch.equal(*script.aligned(batch.highs, batch.moves + 1))
+        seen |= {tuple(move) for move in batch.moves.tolist()}
+    assert len(seen) > 6
