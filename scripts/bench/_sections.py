@@ -42,11 +42,12 @@ def plain(rows: Sequence[Facts]) -> Table:
 
 def end_to_end(facts: Facts) -> Sequence[tuple[str, Table]]:
     """Rates of whole jobs."""
-    head = ["input", "scale", "precision", "steady fps", "with start-up", "bounded by", "memory"]
+    head = ["input", "scale", "model", "precision", "steady fps", "with start-up", "bounded by"]
     rows = [
         [
             row["input"],
             f"{row['scale']}",
+            row.get("model", "auto"),
             row.get("precision", "auto"),
             number(row["steady_fps"], 1),
             number(row["fps"], 1),
@@ -55,7 +56,7 @@ def end_to_end(facts: Facts) -> Sequence[tuple[str, Table]]:
         ]
         for row in facts["rows"]
     ]
-    return [("", (head, rows))]
+    return [("", ([*head, "memory"], rows))]
 
 
 def pipeline(facts: Facts) -> Sequence[tuple[str, Table]]:
@@ -129,9 +130,10 @@ def training(facts: Facts) -> Sequence[tuple[str, Table]]:
     rows = []
     for name, run in facts["runs"].items():
         for measure, found in run["figures"].items():
-            cells = [number(found.get(key), 3) for key in ("without", "first", "last")]
+            cells = [number(found.get(key), 4) for key in ("without", "first", "last")]
             lifted = "yes" if found["lifted"] else "no"
-            rows.append([name, f"{run['seconds']}", run["judged on"], measure, *cells, lifted])
+            seconds = f"{run['seconds']}" + (" beside other work" if "beside" in run else "")
+            rows.append([name, seconds, run["judged on"], measure, *cells, lifted])
     head = ["recipe", "seconds", "judged on", "measure", "without", "first", "last", "better"]
     return [("", (head, rows))]
 
@@ -164,6 +166,20 @@ def codec(facts: Facts) -> Sequence[tuple[str, Table]]:
         ]
         head = ["model", *("undamaged" if name == "none" else f"CRF {name}" for name in names)]
         tables.append((f"{scale}, PSNR in dB / VMAF / warping error", (head, rows)))
+    return tables
+
+
+def text(facts: Facts) -> Sequence[tuple[str, Table]]:
+    """Ringing / drift by model and CRF, one table for each factor."""
+    tables = []
+    for scale, found in facts["scores"].items():
+        names = list(next(iter(found.values())))
+        rows = [
+            [model, *(f"{v['ringing']:.2f} / {v['drift']:.2f}" for v in by_crf.values())]
+            for model, by_crf in found.items()
+        ]
+        head = ["model", *("undamaged" if name == "none" else f"CRF {name}" for name in names)]
+        tables.append((f"{scale}, ringing / drift in 8-bit levels", (head, rows)))
     return tables
 
 
@@ -342,6 +358,7 @@ SECTIONS: dict[str, Section] = {
     "quality": quality,
     "zoo": zoo,
     "codec": codec,
+    "text": text,
     "training": training,
     "fuzz": fuzz,
     "soak": soak,

@@ -34,7 +34,7 @@ from vsr.judging.viewing import Pair, View, frame_of
 
 REPO = Path(__file__).resolve().parents[2]
 SETS = ("set5", "set14")
-MODELS = ["bicubic", "lanczos", "vsr-fast"]
+MODELS = ["bicubic", "lanczos", "vsr-fast", "vsr-video", "vsr-realtime"]
 MEASURES = ("psnr", "ssim", "vmaf", "warp")
 STEP = (1, 3)
 """Rows and columns of high resolution that the window moves by per frame."""

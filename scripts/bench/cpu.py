@@ -11,7 +11,7 @@ is the best of the rounds. Beside it: processor time, rate of multiply-adds, dis
 
 What is not installed is left out and named: pip install openvino onnxruntime onnx ncnn nncf (int8).
 The picture is noise with the spectrum of photographs; without --weights, compact is untrained and
-its distances mean nothing. Writes scripts/bench/results/cpu-<processor>.json.
+its distances mean nothing. Writes scripts/bench/results/cpu-<processor>.json and .png.
 
 glibc gives big blocks back to the kernel at every free; the page faults cost as much as a small
 network. A library may not change that, a program may:
@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _report import RESULTS, bars, machine, processor, slug, table, write
+from _report import machine, processor, slug, table, write
 from torch import Tensor, nn
 
 from vsr.checkpoints import read_checkpoint
@@ -317,9 +317,6 @@ def main() -> None:
         "rows": rows,
     }
     print(f"\nwritten to {write(name, facts)}")
-    first = [row for row in rows if row["network"].startswith("compact") and row["mode"] == "alone"]
-    title = "compact 64×16 x4 at 320×180, ms per frame, one caller: less is better"
-    bars(RESULTS / f"{name}.png", title, [(r["engine"], r["milliseconds"]) for r in first], "ms")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
     python scripts/bench/end_to_end.py [--clip examples/clip.mkv] [--frames 300]
 
-Loops the clip to the wanted sizes and length, runs `vsr upscale` in a process of its own, in the
-precision that it takes by itself and in int8, and prints the steady rate (from the first written
-frame to the last), the rate with start-up, the stage that bounded it, and peak memory. Writes
-scripts/bench/results/end_to_end-<processor>.json.
+Loops the clip to the wanted sizes and length, runs `vsr upscale` in a process of its own, with the
+model and precision that it takes by itself, in int8, and with `vsr-realtime`, and prints the steady
+rate (from the first written frame to the last), the rate with start-up, the stage that bounded it,
+and peak memory. Writes scripts/bench/results/end_to_end-<processor>.json and .png.
 """
 
 import argparse
@@ -21,9 +21,13 @@ from pathlib import Path
 
 import av
 import torch
+from _report import RESULTS, machine, save
 
 CASES = (((320, 180), 4), ((640, 360), 2), ((320, 180), 3))
+MODELS = ("auto", "vsr-realtime")
 PRECISIONS = ("auto", "int8")
+LIVE = (2, 4)
+"""Scales of vsr-realtime."""
 
 
 def looped(clip: Path, target: Path, size: tuple[int, int], frames: int) -> None:
@@ -73,28 +77,31 @@ def main() -> None:
     name = torch.cpu.get_capabilities().get("cpu_name") or "cpu"
     rows = []
     print(f"{name}, {os.cpu_count()} threads, torch {torch.__version__}\n")
-    lines = ["| input | scale | precision | steady fps | fps with start-up | bounded by | memory |"]
-    lines.append("|---|---|---|---|---|---|---|")
+    head = (
+        "| input | scale | model | precision | steady fps | with start-up | bounded by | memory |"
+    )
+    lines = [head, "|---|---|---|---|---|---|---|---|"]
     print("\n".join(lines))
     with tempfile.TemporaryDirectory() as folder:
-        for (size, scale), precision in itertools.product(CASES, PRECISIONS):
+        for (size, scale), model, precision in itertools.product(CASES, MODELS, PRECISIONS):
+            if model != "auto" and scale not in LIVE:
+                continue
             source = Path(folder) / f"{size[1]}.mkv"
             if not source.exists():
                 looped(arguments.clip, source, size, arguments.frames)
-            wish = ["--precision", precision, *extra]
+            wish = ["-n", model, "--precision", precision, *extra]
             row = measure(source, Path(folder) / "out.mkv", scale, wish)
-            case = {"input": f"{size[0]}×{size[1]}", "scale": scale, "precision": precision}
-            rows.append(case | row)
+            case = {"input": f"{size[0]}×{size[1]}", "scale": scale, "model": model}
+            rows.append(case | {"precision": precision} | row)
             lines.append(
-                f"| {case['input']} | {scale} | {precision} | {row['steady_fps']:.1f} | "
+                f"| {case['input']} | {scale} | {model} | {precision} | {row['steady_fps']:.1f} | "
                 f"{row['fps']:.1f} | {row['bottleneck']} | {row['peak_mb']:.0f} MB |"
             )
             print(lines[-1], flush=True)
     slug = "".join(c if c.isalnum() else "-" for c in name.lower())
-    out = arguments.out or Path(__file__).parent / "results" / f"end_to_end-{slug}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    facts = {"processor": name, "threads": os.cpu_count(), "torch": torch.__version__}
-    out.write_text(json.dumps(facts | {"rows": rows}, indent=1) + "\n")
+    out = arguments.out or RESULTS / f"end_to_end-{slug}.json"
+    facts = machine() | {"processor": name, "threads": os.cpu_count()}
+    save(out, facts | {"rows": rows}, "end_to_end")
     if arguments.readme:
         told = f"{name}, {os.cpu_count()} threads, torch {torch.__version__}:"
         readme = Path(__file__).parents[2] / "README.md"

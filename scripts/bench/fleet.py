@@ -5,7 +5,7 @@ speed, since one member uses all cores already.
 
 Upscales a clip twofold with each number of members, and compares the files. On a machine with few
 cores or other work the speeds say only what the second thread costs; several GPUs are the purpose.
-Writes results/fleet-<processor>.json.
+Writes results/fleet-<processor>.json and .png.
 """
 
 import argparse

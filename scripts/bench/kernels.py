@@ -6,16 +6,15 @@
 Times are the best of several batches of calls between CUDA events, on tensors that are already
 there. cuDNN runs channels_last with its own benchmark on, and what follows its convolution as
 PyTorch does it; the own kernel has it in its epilogue. Prints a table and writes
-scripts/bench/results/kernels-<device>.json.
+scripts/bench/results/kernels-<device>.json and .png.
 """
 
 import argparse
-import json
-import platform
 from pathlib import Path
 
 import torch
 import triton
+from _report import RESULTS, machine, save
 from torch import nn
 
 from vsr.engine.color import Picture
@@ -188,17 +187,9 @@ def main() -> None:
             rows += stacks(label, dtype, budget)
             rows += ends(label)
     slug = "".join(c if c.isalnum() else "-" for c in device.lower())
-    out = arguments.out or Path(__file__).parent / "results" / f"kernels-{slug}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    facts = {
-        "device": device,
-        "host": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "triton": triton.__version__,
-        "precision": arguments.precision,
-        "rows": rows,
-    }
-    out.write_text(json.dumps(facts, indent=1) + "\n")
+    out = arguments.out or RESULTS / f"kernels-{slug}.json"
+    about = machine(torch.device("cuda")) | {"triton": triton.__version__}
+    save(out, about | {"precision": arguments.precision, "rows": rows}, "kernels")
 
 
 if __name__ == "__main__":

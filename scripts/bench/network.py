@@ -8,11 +8,11 @@ pipeline from integer planes to integer planes, and the share of the measured ma
 rate that the bare module reaches. On a GPU each is computed eagerly and by the own kernels in
 graphs, which take what is fastest of own convolutions, cuDNN's and the eager route; --verbose shows
 which. --search 8 lets the own convolutions search for their blocks, 8 seconds for each different
-one, and remember them. Writes scripts/bench/results/network-<device>.json.
+one, and remember them. Writes scripts/bench/results/network-<device>.json
+and .png.
 """
 
 import argparse
-import json
 import logging
 import platform
 import time
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _report import RESULTS, machine, save
 from torch import nn
 
 from vsr.engine.color import Picture
@@ -190,10 +191,8 @@ def main() -> None:
             flush=True,
         )
     slug = "".join(c if c.isalnum() else "-" for c in describe(device).lower())
-    out = arguments.out or Path(__file__).parent / "results" / f"network-{slug}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    facts = {"device": describe(device), "torch": torch.__version__, "limits": limits, "rows": rows}
-    out.write_text(json.dumps(facts, indent=1) + "\n")
+    out = arguments.out or RESULTS / f"network-{slug}.json"
+    save(out, machine(device) | {"limits": limits, "rows": rows}, "network")
 
 
 def _useful(precision: str, device: torch.device) -> bool:

@@ -21,7 +21,7 @@ own weights.
 Fidelity takes small clips made on the spot, and films named with --clips; `_fidelity.py` judges.
 What is lost depends on the dataflow and not on the network: one peer stands for each, and the
 network is the embedded one, which leaves mean colours as they are.
-Writes scripts/bench/results/peers-<processor>.json.
+Writes scripts/bench/results/peers-<processor>.json and .png.
 """
 
 import argparse

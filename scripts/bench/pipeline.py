@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from _report import bars, machine, slug, table, write
+from _report import machine, slug, table, write
 from end_to_end import looped
 
 import vsr
@@ -101,7 +101,7 @@ def main() -> None:
     arguments = parser.parse_args()
     keep_freed_memory()
     device = resolve_device(arguments.device)
-    rows, facts, drawn = [], [], []
+    rows, facts = [], []
     for asked in arguments.sizes:
         numbers = asked.replace("x", ":").split(":")
         width, height, scale = map(int, numbers)
@@ -134,11 +134,6 @@ def main() -> None:
                 "bottleneck": done.bottleneck,
             }
         )
-        drawn += [
-            (f"{asked} network alone", network),
-            (f"{asked} pipeline without files", pipeline),
-            (f"{asked} whole job with x264", fps),
-        ]
     head = [
         "input:scale",
         "workers",
@@ -151,8 +146,7 @@ def main() -> None:
     sys.stdout.write(table(head, rows) + "\n")
     about = machine(device)
     name = slug(about["device"] if device.type == "cuda" else about["processor"])
-    path = write(f"pipeline-{name}", {"machine": about, "rows": facts})
-    bars(path.with_suffix(".png"), f"vsr-fast on {name}, frames per second", drawn, "fps")
+    write(f"pipeline-{name}", {"machine": about, "rows": facts})
 
 
 if __name__ == "__main__":

@@ -7,13 +7,10 @@ A precision may follow the name of a model; fp32 is the usual one.
 As the papers do: low resolution by MATLAB's antialiased bicubic (the files of LR_bicubic), PSNR and
 SSIM on the unrounded BT.601 luma of 8-bit results, as many border pixels cropped as the scale is,
 gray pictures as gray, the mean over pictures. A run over everything is recorded with the machine in
-scripts/bench/results/quality.json and in README.
+scripts/bench/results/quality.json and .png, and in README.
 """
 
 import argparse
-import json
-import os
-import platform
 import re
 import sys
 from dataclasses import asdict, dataclass
@@ -21,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _report import machine, write
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -28,9 +26,8 @@ import vsr
 from vsr.metrics import luma, psnr, ssim
 
 REPO = Path(__file__).resolve().parents[2]
-RESULTS = REPO / "scripts" / "bench" / "results" / "quality.json"
 SETS = ("Set5", "Set14")
-MODELS = ["bicubic", "lanczos", "vsr-fast", "vsr-fast int8"]
+MODELS = ["bicubic", "lanczos", "vsr-fast", "vsr-fast int8", "vsr-realtime"]
 SCALES = [2, 3, 4]
 
 
@@ -85,21 +82,6 @@ def score(model: str, folder: Path, scale: int) -> Score | None:
     return Score(round(float(mean[0]), 3), round(float(mean[1]), 4))
 
 
-def machine() -> dict[str, str | int | None]:
-    """Describes what the figures were measured on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "vsr": vsr.__version__,
-    }
-
-
 def table(scores: dict[str, dict[str, Score | None]], columns: list[str]) -> str:
     """Formats PSNR / SSIM as Markdown."""
     lines = ["| model | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
@@ -122,8 +104,7 @@ def record(scores: dict[str, dict[str, Score | None]], columns: list[str]) -> No
             for model, row in scores.items()
         },
     }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    write("quality", facts)
     readme = REPO / "README.md"
     block = f"<!-- quality -->\n{table(scores, columns)}\n<!-- /quality -->"
     text = readme.read_text("utf-8")

@@ -5,7 +5,7 @@
 The pictures of the clip are shown once, twice, or for two seconds each, and encoded without loss or
 by x264 with loss. Only exactly equal pictures count: a lossy encoder may go on refining one that
 stays. Prints frames per second of the job and how many frames were not computed again; writes
-results/repeats-<processor>.json.
+results/repeats-<processor>.json and .png.
 """
 
 import argparse

@@ -5,6 +5,7 @@
 
 Every results/*.json becomes a section with the machine that it was measured on, a table, and the
 pictures that lie beside it; what it is and how it was made are the first lines of its script.
+Pictures that are not of these figures are drawn again, from the file alone: nothing is measured.
 """
 
 import argparse
@@ -16,7 +17,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from _report import RESULTS, table
+from _drawing import shown
+from _report import RESULTS, draw, kind_of, machines, picture_of, table
 from _sections import SECTIONS, anything
 
 REPO = Path(__file__).resolve().parents[2]
@@ -37,7 +39,7 @@ def page(folder: Path) -> str:
     """The whole text, from the result files of a folder."""
     kinds: dict[str, list[Path]] = {}
     for path in sorted(folder.glob("*.json")):
-        kinds.setdefault(path.stem.partition("-")[0], []).append(path)
+        kinds.setdefault(kind_of(path), []).append(path)
     order = [
         *(kind for kind in SECTIONS if kind in kinds),
         *(k for k in kinds if k not in SECTIONS),
@@ -58,9 +60,18 @@ def _section(kind: str, paths: list[Path]) -> Iterator[str]:
             safe = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
             yield (f"{title}:\n\n" if title else "") + table(head, safe) + "\n"
         pictures = [path.with_suffix(".png"), *sorted(path.parent.glob(f"{path.stem}-*.png"))]
-        shown = [f"![{one.stem}]({one.name})" for one in pictures if one.exists()]
-        if shown:
-            yield "\n".join(shown) + "\n"
+        there = [f"![{one.stem}]({one.name})" for one in pictures if one.exists()]
+        if there:
+            yield "\n".join(there) + "\n"
+
+
+def old_pictures(folder: Path) -> Iterator[tuple[Path, str, Mapping[str, Any]]]:
+    """Pictures that are missing or of other figures, with kind and facts that they should be of."""
+    for path in sorted(folder.glob("*.json")):
+        facts, picture = json.loads(path.read_text("utf-8")), path.with_suffix(".png")
+        expected = picture_of(kind_of(path), facts)
+        if expected and (not picture.exists() or shown(picture) != expected):
+            yield picture, kind_of(path), facts
 
 
 def described(script: Path) -> tuple[str, str]:
@@ -73,49 +84,21 @@ def described(script: Path) -> tuple[str, str]:
     return " ".join(text.partition("\n\n")[0].split()), command[1]
 
 
-def machines(facts: Mapping[str, Any]) -> list[str]:
-    """In words: the machines that a file names, wherever it does; each once."""
-    found = [_told(facts)] if {"processor", "device", "python"} & facts.keys() else []
-    parts: list[Any] = [facts]
-    while parts:
-        part = parts.pop(0)
-        if isinstance(part, dict):
-            load = {"load_at_start": part.get("load_at_start")}
-            found += [_told(part["machine"] | load)] if "machine" in part else []
-            parts += part.values()
-        elif isinstance(part, list):
-            parts += part
-    return list(dict.fromkeys(found))
-
-
-def _told(machine: Mapping[str, Any]) -> str:
-    device = machine.get("device", "cpu")
-    cores = machine.get("cores") or machine.get("threads")
-    versions = machine.get("versions", {}) | {
-        name: machine[name] for name in ("python", "torch", "triton", "vsr") if name in machine
-    }
-    load = machine.get("load_at_start")
-    parts = [
-        device if device != "cpu" else "",
-        machine.get("processor") or machine.get("host") or "",
-        f"{cores} cores" if cores else "",
-        " ".join(machine.get("features", ())),
-        machine.get("system", ""),
-        *(f"{name} {version}" for name, version in versions.items()),
-        f"load {load} at the start" if load is not None else "",
-    ]
-    return ", ".join(part for part in parts if part)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing, compare")
     arguments = parser.parse_args()
-    path, text = RESULTS / PAGE, page(RESULTS)
+    old = list(old_pictures(RESULTS))
+    path = RESULTS / PAGE
     if not arguments.check:
-        path.write_text(text, "utf-8")
+        for picture, kind, facts in old:
+            draw(picture, kind, facts)
+        path.write_text(page(RESULTS), "utf-8")
         print(f"written to {path}")
-    elif not path.exists() or path.read_text("utf-8") != text:
+    elif old:
+        names = ", ".join(picture.name for picture, *_ in old)
+        sys.exit(f"not drawn of these results: {names}: run python scripts/bench/report.py")
+    elif not path.exists() or path.read_text("utf-8") != page(RESULTS):
         sys.exit(f"{path.name} is not made of these results: run python scripts/bench/report.py")
 
 

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from _report import RESULTS, bars, machine, table, write
+from _report import machine, table, write
 from end_to_end import looped
 
 from tests.cluster import small
@@ -258,12 +258,6 @@ def report(
         "simulated": simulated,
     }
     path = write(args.name, facts)
-    rows = [
-        (f"{name.removeprefix('2 h at 24 fps, ')}: {n}", 100 * one["efficiency"])
-        for name, each in simulated.items()
-        for n, one in each.items()
-    ]
-    bars(RESULTS / f"{args.name}.png", "Efficiency by workers, simulated: 2 h at 24 fps", rows, "%")
     print(table(["workers", "seconds", "efficiency", "busy"], [
         [n, f"{measured[n]:.1f}", f"{efficiency[n]:.2f}", f"{busy[n]:.2f}"] for n in measured
     ]))  # fmt: skip

@@ -4,7 +4,7 @@
 
 The clips follow each other as one film of equal size, which is encoded once in one segment and once
 in segments of the usual length. Quality is the PSNR of luma against what was given to the encoder.
-Writes results/segments.json.
+Writes results/segments.json and .png.
 """
 
 import argparse

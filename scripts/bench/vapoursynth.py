@@ -5,7 +5,7 @@
 Three things are timed in turns, so that a machine that slows down slows all of them: the embedded
 x2 network on a tensor that is already there, the engine from planes to planes, and the filter with
 frames asked for in order. A row's figure is the median of its rounds. Written with the machine to
-scripts/bench/results/vapoursynth.json.
+scripts/bench/results/vapoursynth.json and .png.
 
 On the CPU glibc gives freed pictures back to the kernel, more or less often in each row, and page
 faults then hide what is to be measured; a library may not change that, a host may:
@@ -14,15 +14,15 @@ faults then hide what is to be measured; a library may not change that, a host m
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+
+from _report import machine, write
 
 HERE = Path(__file__).resolve().parent
 sys.path[:] = [p for p in sys.path if Path(p).resolve() != HERE]  # this file hides its namesake
@@ -32,7 +32,6 @@ import numpy as np
 import torch
 import vapoursynth as vs
 
-import vsr
 from vsr.engine.assembly import Wishes, frame_upscaler
 from vsr.engine.color import Picture
 from vsr.engine.devices import resolve_device
@@ -41,7 +40,6 @@ from vsr.types import Frame
 from vsr.vapoursynth import upscale
 from vsr.vapoursynth._clip import pixel_format, read_frame
 
-RESULTS = HERE / "results" / "vapoursynth.json"
 WIDTH, HEIGHT = 640, 360
 FORMATS = ("GRAY8", "YUV420P8", "YUV420P10", "RGBS")
 TAGS = {"_Matrix": 1, "_Range": 0, "_ChromaLocation": 0}
@@ -124,24 +122,6 @@ def timed(work: Callable[[int], None], frames: int) -> tuple[float, float]:
     return 1000 * spent[0] / frames, 1000 * spent[1] / frames
 
 
-def machine(device: torch.device) -> dict[str, str | int | None]:
-    """Describes what the figures were measured on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    return {
-        "device": gpu or "cpu",
-        "processor": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "vapoursynth": f"R{vs.core.core_version.release_major}",
-        "vsr": vsr.__version__,
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
@@ -171,9 +151,10 @@ def main() -> None:
             f"{v:.1f} | {100 * (v / n - 1):+.1f} %" for v, n in zip(values, bare_time, strict=True)
         ]
         print(f"| {name} | {' | '.join(cells)} |")
+    core = f"R{vs.core.core_version.release_major}"
     facts = {
         "size": f"{WIDTH}x{HEIGHT} x2, vsr-fast",
-        "machine": machine(device),
+        "machine": machine(device) | {"vapoursynth": core},
         "allocator": {k: v for k, v in os.environ.items() if k.startswith("MALLOC_")},
         "threads": torch.get_num_threads(),
         "frames": arguments.frames,
@@ -181,8 +162,7 @@ def main() -> None:
         "milliseconds": {name: round(wall, 2) for name, (wall, _) in table.items()},
         "processor_milliseconds": {name: round(used, 2) for name, (_, used) in table.items()},
     }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    write("vapoursynth", facts)
 
 
 if __name__ == "__main__":
