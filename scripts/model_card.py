@@ -48,13 +48,33 @@ the source's codec predicts pictures from each other and leaves out detail. Arch
   reduced as MATLAB does and encoded as 4:2:0: three quarters by x264 at CRF 15 to 34, the rest by
   x265 at CRF 17 to 36 and as MPEG-2 at quantisers 1 to 7; one in eight stays as it was.
 - **Recipe:** `scripts/train_embedded.py --video --start vsr-fast-xN.safetensors`, Muon, L1 and then
-  L2; the header of each file holds all settings.
-- **Hardware:** one core of a shared virtual machine for each, bfloat16, about half an hour.
+  L2, and then with `--steady 1`, which makes two successive frames agree where they show the same,
+  and more heavily encoded films; the header of each file holds the settings of its last run.
+- **Hardware:** one core of a shared virtual machine for each, bfloat16, about an hour.
 - **Limits:** trained for fidelity: what a codec has left out altogether is not invented. A film of
   very high quality, x264's CRF 14 or less, has more PSNR with `-n vsr-fast`. x3 is x4, reduced.
 
 Measured by `scripts/bench/codec.py` on moving windows of Set5 and Set14 (PSNR in dB of luma / VMAF
 / warping error in grey levels, of which the windows themselves have that under `original`):
+"""
+
+
+REALTIME = """# vsr-realtime
+
+Networks on luma for processors that are to keep up with the film: what `vsr-video` learns, for a
+ninth (x2) and a quarter (x4) of its arithmetic. Architecture `folded`: a compact network that works
+on the picture folded to half its size; chroma is resampled beside it. `-n vsr-realtime`.
+
+- **Licence:** MIT.
+- **Data:** as [vsr-video](vsr-video.md).
+- **Recipe:** `scripts/train_embedded.py --fold 2 --video --steady 0.5`; x2 began from a run without
+  `--video` that ended at 57 %. The header of each file holds the settings of its last run.
+- **Hardware:** one core of a shared virtual machine for each, bfloat16, about a quarter of an hour.
+- **Limits:** as vsr-video's; fine detail of clean sources is vsr-fast's strength.
+  x3 is x4, reduced.
+
+Measured by `scripts/bench/codec.py` and `scripts/bench/quality.py`, which see
+[vsr-video](vsr-video.md) and [vsr-fast](vsr-fast.md); on text, by `scripts/bench/text.py`:
 """
 
 
@@ -79,6 +99,21 @@ def damaged() -> str:
         lines.append("|---" * (len(columns) + 1) + "|")
         for model, row in by_model.items():
             cells = (_cell(row.get(name)) for name in columns)
+            lines.append(f"| {model} | " + " | ".join(cells) + " |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def on_text() -> str:
+    """What `text.py` has measured: ringing / drift."""
+    scores = json.loads((RESULTS / "text.json").read_text("utf-8"))["scores"]
+    parts = []
+    for scale, by_model in scores.items():
+        columns = list(next(iter(by_model.values())))
+        lines = [f"| {scale} | " + " | ".join(f"CRF {name}" for name in columns) + " |"]
+        lines.append("|---" * (len(columns) + 1) + "|")
+        for model, row in by_model.items():
+            cells = (f"{v['ringing']:.2f} / {v['drift']:.2f}" for v in row.values())
             lines.append(f"| {model} | " + " | ".join(cells) + " |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
@@ -109,7 +144,12 @@ def networks(family: str) -> str:
 
 
 def main() -> None:
-    for family, head, measured in (("vsr-fast", FAST, figures()), ("vsr-video", VIDEO, damaged())):
+    cards = (
+        ("vsr-fast", FAST, figures()),
+        ("vsr-video", VIDEO, damaged()),
+        ("vsr-realtime", REALTIME, on_text()),
+    )
+    for family, head, measured in cards:
         text = f"{head}\n{measured}\n\n{networks(family)}\n"
         (EMBEDDED / f"{family}.md").write_text(text, "utf-8")
 
