@@ -120,7 +120,7 @@ def test_the_first_signal_waits_for_the_step():
     before = signal.getsignal(signal.SIGTERM)
     with train._asked(stop) as stopping:
         assert not stopping()
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # to this thread, before anything else
         assert stopping()
         assert stop.signal is signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == before
@@ -133,7 +133,7 @@ def test_a_stopped_training_says_how_to_go_on(tmp_path, photos, capsys, monkeypa
     def update(self, progress):
         real(self, progress)
         if progress.step == 1:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     words = ["train", "bicubic-l1-small", "--data", str(photos), "-o", str(tmp_path / "run"), *FAST]
     with monkeypatch.context() as patched:
