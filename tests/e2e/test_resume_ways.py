@@ -14,12 +14,11 @@ from torch import Tensor
 
 import vsr
 from tests import media
+from tests.e2e.test_resume import interrupted
 from vsr import jobs
 from vsr.engine import loading, verdicts
 from vsr.engine.trusted import Trusted
 from vsr.engine.verdicts import Verdicts
-from vsr.errors import CancelledError
-from vsr.io.av_sink import AvSink
 from vsr.io.journal import folder_of, read_journal
 from vsr.models._base import InputSpec
 from vsr.planning import UpscaleJob
@@ -71,21 +70,6 @@ def process(monkeypatch: pytest.MonkeyPatch, *seconds: float, remembers: bool = 
         "open_network",
         lambda *given: Timed(OPEN(*given), cycle(seconds), remembers=remembers),
     )
-
-
-def interrupted(job: UpscaleJob, frame: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, seen = AvSink.write, []
-
-    def counted(self: AvSink, given: Any) -> None:
-        seen.append(given)
-        if len(seen) > frame:
-            raise CancelledError
-        write(self, given)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(AvSink, "write", counted)
-        with pytest.raises(CancelledError):
-            jobs.run(job)
 
 
 @pytest.mark.parametrize("remembers", [True, False])

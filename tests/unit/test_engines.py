@@ -2,7 +2,10 @@
 
 import importlib.util
 import logging
+import os
+import subprocess
 import sys
+import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -185,6 +188,31 @@ def test_torch_is_an_engine():
 def test_unknown_engines_are_refused(name):
     with pytest.raises(UsageError, match=r"unknown engine .*use auto, torch, openvino, onnx"):
         find_engine(name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("engine", ["openvino", "onnx"])
+def test_a_signal_is_received_after_a_network_has_gone(engine):
+    """In a process of its own, which it would end: the handler's stack must not have gone too."""
+    need(engine)
+    code = f"""
+        import gc, signal, threading, torch
+        from vsr.engine.engines.registry import open_network
+        from vsr.models.compact import ARCH, CompactConfig
+        torch.set_grad_enabled(False)
+        config = CompactConfig(features=8, convs=1, scale=2)
+        built = ARCH.build(config).eval(), ARCH.spec(config)
+        networks = [open_network({engine!r}, *built, torch.device("cpu"), "fp32")]
+        networks[0](torch.zeros(1, 3, 16, 16))
+        other = threading.Thread(target=lambda: (networks.clear(), gc.collect()))
+        other.start(), other.join()
+        signal.signal(signal.SIGTERM, lambda *_: print("received"))
+        signal.raise_signal(signal.SIGTERM)
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "received\n"
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnx", "tensorrt"])

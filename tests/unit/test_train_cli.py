@@ -3,9 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +11,7 @@ from PIL import Image
 
 from vsr.cli import train
 from vsr.cli.main import run
+from vsr.cli.signals import Stop
 from vsr.train.loop import TrainProgress
 
 FAST = ["--set", "stages[*].steps=2", "--set", "stages[*].batch=2", "--set", "workers=0"]
@@ -118,22 +116,14 @@ def test_vgg_is_given_to_the_losses_that_name_none(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_the_first_signal_waits_for_the_step():
-    """In a process of its own, which a signal that is not waited for would end."""
-    code = """
-        import signal
-        from vsr.cli import train
-        from vsr.cli.signals import Stop
-        stop, before = Stop(), signal.getsignal(signal.SIGTERM)
-        with train._asked(stop) as stopping:
-            first = stopping()
-            signal.raise_signal(signal.SIGTERM)
-            print(first, stopping(), stop.signal.name)
-        print(signal.getsignal(signal.SIGTERM) == before)
-    """
-    ended = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
-    )
-    assert ended.stdout == "False True SIGTERM\nTrue\n"
+    stop = Stop()
+    before = signal.getsignal(signal.SIGTERM)
+    with train._asked(stop) as stopping:
+        assert not stopping()
+        signal.raise_signal(signal.SIGTERM)  # to this thread, before anything else
+        assert stopping()
+        assert stop.signal is signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")

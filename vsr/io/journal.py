@@ -203,8 +203,7 @@ class JobFolder:
     def remove(self) -> None:
         """Removes everything; what the journal said can still be asked."""
         self._resumable = False
-        shutil.rmtree(self._path, ignore_errors=True)
-        _unlink(_drafts(self._path))
+        _erase(self._path)
         self._unlock()
 
     def _unlock(self) -> None:
@@ -255,8 +254,7 @@ def remove_job(folder: Path) -> bool:
     lock = _try_locked(folder)
     if lock is None:
         return False
-    shutil.rmtree(folder, ignore_errors=True)
-    _unlink(_drafts(folder))
+    _erase(folder)
     _unlocked(folder, lock)
     return True
 
@@ -312,6 +310,11 @@ def _drafts(folder: Path) -> Iterator[Path]:
     return folder.parent.glob(f"{glob.escape(folder.stem)}.*{_DRAFT}")
 
 
+def _erase(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    _unlink(_drafts(folder))
+
+
 def _unlink(paths: Iterable[Path]) -> None:
     for path in list(paths):
         path.unlink(missing_ok=True)
@@ -334,14 +337,15 @@ def _try_locked(folder: Path) -> int | None:
     path = folder.with_suffix(_LOCK)
     while True:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
-        if try_lock(lock) is False:
-            os.close(lock)
-            return None
-        # who held it may have removed it since it was opened
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(lock), path.stat()):
-                return lock
-        os.close(lock)
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.close, lock)
+            if try_lock(lock) is False:
+                return None
+            # who held it may have removed it since it was opened
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(lock), path.stat()):
+                    stack.pop_all()
+                    return lock
 
 
 def _unlocked(folder: Path, lock: int) -> None:

@@ -5,6 +5,7 @@ and makes it faster than one for all shapes; `vsr engine build` keeps compiled o
 reads and writes PyTorch's memory without copies.
 """
 
+import functools
 import logging
 import math
 from collections import deque
@@ -66,7 +67,7 @@ class OpenVinoNetwork:
             msg = f"engine openvino takes tensors on the CPU, not on {device}: use --device cpu"
             raise DeviceError(msg)
         self.spec, self.device, self.precision, self.target = spec, device, precision, target
-        self._core = self._openvino.Core()
+        self._core = _core()
         _require(self._core, target, precision)
         self._threads = torch.get_num_threads()
         self._module, self._model = module, None
@@ -157,6 +158,17 @@ class _Compiled:
         request.infer()
         self._idle.append(request)
         return out
+
+
+@functools.cache
+def _core() -> Any:
+    """The one core of this process, which stays until its end.
+
+    The CPU plugin gives the thread that loads it another stack for signal handlers, and unmaps it
+    with the last core, in whatever thread that ends (`SigAltStackSetup` in intel_cpu): the next
+    signal to the first thread would end the process without a word.
+    """
+    return load_package("openvino", "openvino", "openvino").Core()
 
 
 def _require(core: Any, target: str, precision: Precision) -> None:
