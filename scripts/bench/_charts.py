@@ -18,8 +18,9 @@ def end_to_end(facts: Facts) -> Sequence[Part]:
     groups: Groups = {}
     for row in facts["rows"]:
         label = f"{row.get('model', 'auto')}, {row.get('precision', 'auto')}"
-        groups.setdefault(f"{row['input']} x{row['scale']}", {})[label] = row["steady_fps"]
-    title = "Whole jobs with x264, steady frames per second by model and precision: more is better"
+        case = f"{row['input']} x{row['scale']}, x264 {row.get('preset', 'fast')}"
+        groups.setdefault(case, {})[label] = row["steady_fps"]
+    title = "Whole jobs, steady frames per second by model and precision: more is better"
     return [Bars(title=title, unit="fps", groups=groups)]
 
 

@@ -29,7 +29,8 @@ def rows(facts: dict[str, Any], price: float) -> list[list[str]]:
     for row in facts["rows"]:
         hours = RATE / row["steady_fps"]
         width, height = (round(int(n) * Fraction(row["scale"])) for n in row["input"].split("×"))
-        way = f"{row.get('model', 'auto')}, {row.get('precision', 'auto')}"
+        way = f"{row.get('model', 'auto')}, {row.get('precision', 'auto')}, "
+        way += row.get("preset", "fast")
         case = [row["input"], f"{width}×{height}", way]
         found.append([*case, f"{row['steady_fps']:.1f}", f"{hours:.1f}", f"{hours * price:.2f}"])
     return found
@@ -37,7 +38,8 @@ def rows(facts: dict[str, Any], price: float) -> list[list[str]]:
 
 def shown(price: float) -> str:
     """A table for each machine that was measured."""
-    head = ["from", "to", "model, precision", "fps", "machine-hours", f"at ${price:g} an hour"]
+    head = ["from", "to", "model, precision, x264", "fps"]
+    head += ["machine-hours", f"at ${price:g} an hour"]
     parts = []
     for path in sorted(RESULTS.glob("end_to_end-*.json")):
         facts = json.loads(path.read_text("utf-8"))

@@ -3,9 +3,10 @@
     python scripts/bench/end_to_end.py [--clip examples/clip.mkv] [--frames 300]
 
 Loops the clip to the wanted sizes and length, runs `vsr upscale` in a process of its own, with the
-model and precision that it takes by itself, in int8, and with `vsr-realtime`, and prints the steady
-rate (from the first written frame to the last), the rate with start-up, the stage that bounded it,
-and peak memory. Writes scripts/bench/results/end_to_end-<processor>.json and .png.
+model and precision that it takes by itself, in int8, and with `vsr-realtime`, with two presets of
+x264, and prints the steady rate (from the first written frame to the last), the rate with start-up,
+the stage that bounded it, and peak memory.
+Writes scripts/bench/results/end_to_end-<processor>.json and .png.
 """
 
 import argparse
@@ -26,6 +27,8 @@ from _report import RESULTS, machine, save
 CASES = (((320, 180), 4), ((640, 360), 2), ((320, 180), 3))
 MODELS = ("auto", "vsr-realtime")
 PRECISIONS = ("auto", "int8")
+PRESETS = ("fast", "veryfast")
+"""The default, and one for who is in a hurry."""
 LIVE = (2, 4)
 """Scales of vsr-realtime."""
 
@@ -78,24 +81,27 @@ def main() -> None:
     rows = []
     print(f"{name}, {os.cpu_count()} threads, torch {torch.__version__}\n")
     head = (
-        "| input | scale | model | precision | steady fps | with start-up | bounded by | memory |"
+        "| input | scale | model | precision | x264 | steady fps | with start-up | bounded by "
+        "| memory |"
     )
-    lines = [head, "|---|---|---|---|---|---|---|---|"]
+    lines = [head, "|---|---|---|---|---|---|---|---|---|"]
     print("\n".join(lines))
     with tempfile.TemporaryDirectory() as folder:
-        for (size, scale), model, precision in itertools.product(CASES, MODELS, PRECISIONS):
+        cases = itertools.product(CASES, MODELS, PRECISIONS, PRESETS)
+        for (size, scale), model, precision, preset in cases:
             if model != "auto" and scale not in LIVE:
                 continue
             source = Path(folder) / f"{size[1]}.mkv"
             if not source.exists():
                 looped(arguments.clip, source, size, arguments.frames)
-            wish = ["-n", model, "--precision", precision, *extra]
+            wish = ["-n", model, "--precision", precision, "--preset", preset, *extra]
             row = measure(source, Path(folder) / "out.mkv", scale, wish)
             case = {"input": f"{size[0]}×{size[1]}", "scale": scale, "model": model}
-            rows.append(case | {"precision": precision} | row)
+            rows.append(case | {"precision": precision, "preset": preset} | row)
             lines.append(
-                f"| {case['input']} | {scale} | {model} | {precision} | {row['steady_fps']:.1f} | "
-                f"{row['fps']:.1f} | {row['bottleneck']} | {row['peak_mb']:.0f} MB |"
+                f"| {case['input']} | {scale} | {model} | {precision} | {preset} | "
+                f"{row['steady_fps']:.1f} | {row['fps']:.1f} | {row['bottleneck']} | "
+                f"{row['peak_mb']:.0f} MB |"
             )
             print(lines[-1], flush=True)
     slug = "".join(c if c.isalnum() else "-" for c in name.lower())
