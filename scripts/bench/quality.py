@@ -27,7 +27,7 @@ from vsr.metrics import luma, psnr, ssim
 
 REPO = Path(__file__).resolve().parents[2]
 SETS = ("Set5", "Set14")
-MODELS = ["bicubic", "lanczos", "vsr-fast", "vsr-fast int8", "vsr-quality", "vsr-realtime"]
+MODELS = ["bicubic", "lanczos", "vsr-fast", "vsr-fast int8", "vsr-realtime"]
 SCALES = [2, 3, 4]
 
 
