@@ -167,19 +167,16 @@ def segments(facts: Facts) -> Sequence[Part]:
 
 def fleet(facts: Facts) -> Sequence[Part]:
     """Rates by number of members."""
-    group = {
-        f"{row['members']} member{'' if row['members'] == 1 else 's'}": row["fps"]
-        for row in facts["rows"]
-    }
+    group = {_counted(row["members"], "member"): row["fps"] for row in facts["rows"]}
     title = "CPU members on one machine, frames per second: more is better"
     return [Bars(title=title, unit="fps", groups={"": group})]
 
 
 def scale(facts: Facts) -> Sequence[Part]:
     """Measured seconds, and the simulated efficiency of many workers."""
-    measured = {_workers(workers): seconds for workers, seconds in facts["seconds"].items()}
+    measured = {_counted(n, "worker"): seconds for n, seconds in facts["seconds"].items()}
     groups = {
-        film: {_workers(n): 100 * each["efficiency"] for n, each in found.items()}
+        film: {_counted(n, "worker"): 100 * each["efficiency"] for n, each in found.items()}
         for film, found in facts["simulated"].items()
     }
     return [
@@ -188,8 +185,8 @@ def scale(facts: Facts) -> Sequence[Part]:
     ]
 
 
-def _workers(count: str) -> str:
-    return f"{count} worker{'' if count == '1' else 's'}"
+def _counted(number: int | str, noun: str) -> str:
+    return f"{number} {noun}{'' if str(number) == '1' else 's'}"
 
 
 DRAWINGS: dict[str, Drawing] = {

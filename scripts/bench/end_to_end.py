@@ -23,7 +23,7 @@ from pathlib import Path
 
 import av
 import torch
-from _report import RESULTS, machine, save
+from _report import RESULTS, machine, save, slug
 
 CASES = (((320, 180), 4), ((640, 360), 2), ((320, 180), 3))
 MODELS = {"auto": ("fast",), "vsr-realtime": ("fast", "veryfast")}
@@ -113,8 +113,7 @@ def main() -> None:
                 f"{row['peak_mb']:.0f} MB |"
             )
             print(lines[-1], flush=True)
-    slug = "".join(c if c.isalnum() else "-" for c in name.lower())
-    out = arguments.out or RESULTS / f"end_to_end-{slug}.json"
+    out = arguments.out or RESULTS / f"end_to_end-{slug(name)}.json"
     facts = machine() | {"processor": name, "threads": os.cpu_count()}
     save(out, facts | {"rows": rows}, "end_to_end")
     if arguments.readme:

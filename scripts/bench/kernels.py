@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 import triton
-from _report import RESULTS, machine, save
+from _report import RESULTS, machine, save, slug
 from torch import nn
 
 from vsr.engine.color import Picture
@@ -186,8 +186,7 @@ def main() -> None:
             rows += blocks(label, dtype, budget)
             rows += stacks(label, dtype, budget)
             rows += ends(label)
-    slug = "".join(c if c.isalnum() else "-" for c in device.lower())
-    out = arguments.out or RESULTS / f"kernels-{slug}.json"
+    out = arguments.out or RESULTS / f"kernels-{slug(device)}.json"
     about = machine(torch.device("cuda")) | {"triton": triton.__version__}
     save(out, about | {"precision": arguments.precision, "rows": rows}, "kernels")
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _report import RESULTS, machine, save
+from _report import RESULTS, machine, save, slug
 from torch import nn
 
 from vsr.engine.color import Picture
@@ -190,8 +190,7 @@ def main() -> None:
             f"{row['network_fps']:.1f} | {row['pipeline_fps']:.1f} | {row['share']:.0%} |",
             flush=True,
         )
-    slug = "".join(c if c.isalnum() else "-" for c in describe(device).lower())
-    out = arguments.out or RESULTS / f"network-{slug}.json"
+    out = arguments.out or RESULTS / f"network-{slug(describe(device))}.json"
     save(out, machine(device) | {"limits": limits, "rows": rows}, "network")
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from _report import RESULTS, machine, table, write
+from _sections import text as tables
 from codec import STEP, Clip, window
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -139,16 +140,11 @@ def main() -> None:
     facts: dict[str, object] = {"machine": machine(), "scores": {}}
     for scale in arguments.scales:
         made = run(arguments.models, scale, crfs)
-        scores = made["scores"]
-        facts["scores"][f"x{scale}"] = scores
-        head = ["model", *("as it was" if crf is None else f"CRF {crf}" for crf in crfs)]
-        rows = [
-            [model, *(f"{v['ringing']:.2f} / {v['drift']:.2f}" for v in by_crf.values())]
-            for model, by_crf in scores.items()
-        ]
-        print(f"x{scale}, ringing / drift in 8-bit levels\n\n{table(head, rows)}\n")
+        facts["scores"][f"x{scale}"] = made["scores"]
         if scale == 2:
             picture(made["strips"]).save(RESULTS / "text.png", optimize=True)
+    for title, (head, rows) in tables(facts):
+        print(f"{title}\n\n{table(head, rows)}\n")
     write("text", facts)
 
 

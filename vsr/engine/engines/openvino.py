@@ -5,7 +5,6 @@ and makes it faster than one for all shapes; `vsr engine build` keeps compiled o
 reads and writes PyTorch's memory without copies.
 """
 
-import functools
 import logging
 import math
 from collections import deque
@@ -31,6 +30,13 @@ type _Key = tuple[tuple[int, ...], int]
 
 _HINTS: dict[str, str] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
 _CAPABILITIES = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16", "int8": "INT8"}
+_CORE: Prepared[Any, Any] = Prepared(lambda package: package.Core())
+"""The one core of this process, by the package; it stays until the process ends.
+
+The CPU plugin gives the thread that loads it another stack for signal handlers, and unmaps it with
+its core, in whatever thread that ends (`SigAltStackSetup` in intel_cpu): the next signal to the
+first thread would end the process without a word.
+"""
 
 
 class OpenVinoNetwork:
@@ -67,7 +73,7 @@ class OpenVinoNetwork:
             msg = f"engine openvino takes tensors on the CPU, not on {device}: use --device cpu"
             raise DeviceError(msg)
         self.spec, self.device, self.precision, self.target = spec, device, precision, target
-        self._core = _core()
+        self._core = _CORE(self._openvino)
         _require(self._core, target, precision)
         self._threads = torch.get_num_threads()
         self._module, self._model = module, None
@@ -158,17 +164,6 @@ class _Compiled:
         request.infer()
         self._idle.append(request)
         return out
-
-
-@functools.cache
-def _core() -> Any:
-    """The one core of this process, which stays until its end.
-
-    The CPU plugin gives the thread that loads it another stack for signal handlers, and unmaps it
-    with the last core, in whatever thread that ends (`SigAltStackSetup` in intel_cpu): the next
-    signal to the first thread would end the process without a word.
-    """
-    return load_package("openvino", "openvino", "openvino").Core()
 
 
 def _require(core: Any, target: str, precision: Precision) -> None:
