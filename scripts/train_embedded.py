@@ -23,6 +23,10 @@ to make the same of what two successive frames show alike.
 
 With `--teacher`, the targets are drawn towards the mean that earlier networks give over the eight
 symmetries of the square: it is nearer to the truth than any of them alone, and a steadier guide.
+
+A large network is trained in several runs: the first ones with `--decay-from 1 --raw`, each started
+from the last one's weights, and a final one in which the rate falls. `--pool` keeps what the
+teachers have said, which takes long.
 """
 
 import argparse
@@ -59,6 +63,23 @@ type Config = CompactConfig | FoldedConfig
 
 def built(config: Config) -> Network:
     return Compact(config) if isinstance(config, CompactConfig) else Folded(config)
+
+
+def pooled(arguments: argparse.Namespace) -> Crops:
+    """What to learn from: what an earlier run has kept, or drawn and taught anew."""
+    pool = arguments.pool
+    if pool and pool.exists():
+        return Crops(*torch.load(pool))
+    draw = (arguments.crops, arguments.patch, arguments.side, arguments.seed)
+    damage = Damage(crf=tuple(arguments.crf)) if arguments.video else None
+    crops = draw_crops(arguments.images, arguments.scale, *draw, damage)
+    if arguments.teacher:
+        crops = taught(crops, [loaded(path) for path in arguments.teacher], arguments.share)
+    if pool:
+        partial = pool.with_name(f"{pool.name}.part")
+        torch.save([crops.lows, crops.highs, crops.moves], partial)
+        partial.replace(pool)
+    return crops
 
 
 def taught(crops: Crops, teachers: list[Network], share: float) -> Crops:
@@ -161,7 +182,7 @@ def convolutions(network: Network) -> list[nn.Conv2d]:
 
 
 def train(arguments: argparse.Namespace, network: Network, crops: Crops) -> tuple[Network, int]:
-    """Trains in place; returns the moving average and the number of steps."""
+    """Trains in place; returns the moving average, or the network itself, and the steps made."""
     average = built(arguments.config)
     average.load_state_dict(network.state_dict())
     muon = Muon(network.parameters())
@@ -170,8 +191,7 @@ def train(arguments: argparse.Namespace, network: Network, crops: Crops) -> tupl
     while progress < 1:
         spent = (time.process_time() - began) / arguments.threads
         progress = min(1.0, spent / (60 * arguments.minutes))
-        shape = 0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * progress))
-        rate = min(1.0, (step + 1) / 300) * arguments.rate * shape
+        rate = arguments.rate * share_of_rate(progress, step, arguments.decay_from)
         chosen = crops.batch(random, arguments.batch)
         low = chosen.lows.flatten(0, 1)[:, None]
         result = enlarged(network, low, bf16=progress < arguments.bf16_until)
@@ -195,8 +215,14 @@ def train(arguments: argparse.Namespace, network: Network, crops: Crops) -> tupl
         if step % TOLD == 0:
             print(f"step {step} {progress:.0%} rate {rate:.1e} loss {total / TOLD:.6f}", flush=True)
             total = 0.0
-            store(average, arguments, step)
-    return average, step
+            store(network if arguments.raw else average, arguments, step)
+    return network if arguments.raw else average, step
+
+
+def share_of_rate(progress: float, step: int, decay_from: float) -> float:
+    """A short rise, a level, and from a share of the run on half a cosine."""
+    falling = max(0.0, progress - decay_from) / max(1 - decay_from, 1e-9)
+    return min(1.0, (step + 1) / 300) * (0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * falling)))
 
 
 def aligned(results: Tensor, moves: Tensor) -> tuple[Tensor, Tensor]:
@@ -214,7 +240,7 @@ def aligned(results: Tensor, moves: Tensor) -> tuple[Tensor, Tensor]:
 
 def store(network: Network, arguments: argparse.Namespace, step: int) -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    paths = ("images", "out", "start", "teacher", "config")
+    paths = ("images", "out", "start", "teacher", "pool", "config")
     recipe = {key: str(value) for key, value in vars(arguments).items() if key not in paths}
     recipe |= {"steps": step, "optimiser": "muon"}
     metadata = {
@@ -246,6 +272,7 @@ def parsed() -> argparse.Namespace:
     add("--teacher", type=Path, nargs="*", help="stored networks to learn from")
     add("--share", type=float, default=0.8, help="of the teachers in the target")
     add("--crops", type=int, default=30_000, help="crops to draw from the pictures")
+    add("--pool", type=Path, help="file to keep the crops in, or to take them from")
     add("--video", action="store_true", help="low resolution has been through video codecs")
     add("--crf", type=int, nargs=2, default=[15, 34], help="least and greatest of --video")
     add("--steady", type=float, default=0, help="weight of what differs between frames of --video")
@@ -257,6 +284,8 @@ def parsed() -> argparse.Namespace:
     add("--batch", type=int, default=16)
     add("--patch", type=int, default=48, help="side of a low-resolution crop")
     add("--rate", type=float, default=0.02)
+    add("--decay-from", type=float, default=0, help="share of the run before the rate falls")
+    add("--raw", action="store_true", help="store the last weights, to go on from, not their mean")
     add("--bf16-until", type=float, default=0.96, help="share of the run done in bfloat16")
     add("--squared-from", type=float, default=0.5, help="share of the run before the loss is L2")
     add("--side", type=int, default=3000, help="corner of large pictures to use")
@@ -276,11 +305,7 @@ def main() -> None:
         else CompactConfig(channels=1, activation="relu", **size)
     )
     arguments.data_sha256 = fingerprint(arguments.images)
-    draw = (arguments.crops, arguments.patch, arguments.side, arguments.seed)
-    damage = Damage(crf=tuple(arguments.crf)) if arguments.video else None
-    crops = draw_crops(arguments.images, arguments.scale, *draw, damage)
-    if arguments.teacher:
-        crops = taught(crops, [loaded(path) for path in arguments.teacher], arguments.share)
+    crops = pooled(arguments)
     network = loaded(arguments.start) if arguments.start else fresh(arguments.config)
     convs = len(convolutions(network)) - 2
     if convs > arguments.convs:

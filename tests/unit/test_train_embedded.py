@@ -1,5 +1,6 @@
 """The script that trains the embedded networks: how it grows them, and what it calls steady."""
 
+import argparse
 import importlib
 from pathlib import Path
 from types import ModuleType
@@ -65,3 +66,26 @@ def test_what_successive_frames_show_alike_is_laid_upon_each_other(
         assert not torch.equal(*script.aligned(batch.highs, batch.moves + 1))
         seen |= {tuple(move) for move in batch.moves.tolist()}
     assert len(seen) > 6
+
+
+def test_the_rate_stays_until_it_falls(script: ModuleType) -> None:
+    shares = [script.share_of_rate(n / 10, 1000, 0.5) for n in range(11)]
+    assert shares[:6] == [1.0] * 6
+    assert shares[5:] == sorted(shares[5:], reverse=True)
+    assert shares[-1] == pytest.approx(0.005)
+    assert script.share_of_rate(1.0, 1000, 1.0) == 1.0
+    assert script.share_of_rate(0.0, 2, 1.0) == pytest.approx(0.01)
+
+
+def test_kept_crops_are_taken_up_again(
+    script: ModuleType, crops: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"pool": tmp_path / "pool.pt", "images": tmp_path, "scale": 2, "crops": 24}
+    asked |= {"patch": 24, "side": 220, "seed": 3, "video": False, "teacher": None}
+    monkeypatch.setattr(script, "draw_crops", lambda *_: crops)
+    first = script.pooled(argparse.Namespace(**asked))
+    monkeypatch.delattr(script, "draw_crops")
+    second = script.pooled(argparse.Namespace(**asked))
+    for name in ("lows", "highs", "moves"):
+        assert torch.equal(getattr(first, name), getattr(second, name))
+    assert [path.name for path in tmp_path.iterdir()] == ["pool.pt"]
