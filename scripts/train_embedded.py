@@ -185,6 +185,7 @@ def train(arguments: argparse.Namespace, network: Network, crops: Crops) -> tupl
     """Trains in place; returns the moving average, or the network itself, and the steps made."""
     average = built(arguments.config)
     average.load_state_dict(network.state_dict())
+    kept = network if arguments.raw else average
     muon = Muon(network.parameters())
     random = np.random.default_rng(arguments.seed)
     began, step, progress, total = time.process_time(), 0, 0.0, 0.0
@@ -215,8 +216,8 @@ def train(arguments: argparse.Namespace, network: Network, crops: Crops) -> tupl
         if step % TOLD == 0:
             print(f"step {step} {progress:.0%} rate {rate:.1e} loss {total / TOLD:.6f}", flush=True)
             total = 0.0
-            store(network if arguments.raw else average, arguments, step)
-    return network if arguments.raw else average, step
+            store(kept, arguments, step)
+    return kept, step
 
 
 def share_of_rate(progress: float, step: int, decay_from: float) -> float:
