@@ -65,11 +65,20 @@ def built(config: Config) -> Network:
     return Compact(config) if isinstance(config, CompactConfig) else Folded(config)
 
 
-def pooled(arguments: argparse.Namespace) -> Crops:
-    """What to learn from: what an earlier run has kept, or drawn and taught anew."""
-    pool = arguments.pool
+def pooled(arguments: argparse.Namespace) -> tuple[Crops, int]:
+    """What to learn from, kept by an earlier run or drawn and taught anew; and its seed."""
+    pool, wanted = arguments.pool, drawing(arguments)
     if pool and pool.exists():
-        return Crops(*torch.load(pool))
+        kept = torch.load(pool)
+        unlike = [
+            f"{key} {kept['drawing'][key]} instead of {value}"
+            for key, value in wanted.items()
+            if kept["drawing"][key] != value
+        ]
+        if unlike:
+            msg = f"{pool} was drawn with {', '.join(unlike)}: ask for that, or for another --pool"
+            raise SystemExit(msg)
+        return Crops(*kept["crops"]), kept["seed"]
     draw = (arguments.crops, arguments.patch, arguments.side, arguments.seed)
     damage = Damage(crf=tuple(arguments.crf)) if arguments.video else None
     crops = draw_crops(arguments.images, arguments.scale, *draw, damage)
@@ -77,9 +86,22 @@ def pooled(arguments: argparse.Namespace) -> Crops:
         crops = taught(crops, [loaded(path) for path in arguments.teacher], arguments.share)
     if pool:
         partial = pool.with_name(f"{pool.name}.part")
-        torch.save([crops.lows, crops.highs, crops.moves], partial)
+        tensors = [crops.lows, crops.highs, crops.moves]
+        torch.save({"drawing": wanted, "seed": arguments.seed, "crops": tensors}, partial)
         partial.replace(pool)
-    return crops
+    return crops, arguments.seed
+
+
+def drawing(arguments: argparse.Namespace) -> dict[str, object]:
+    """What else decides which crops there are, and what their targets say."""
+    teachers = [hashlib.sha256(path.read_bytes()).hexdigest() for path in arguments.teacher or ()]
+    settings = {key: getattr(arguments, key) for key in ("scale", "crops", "patch", "side")}
+    return settings | {
+        "images": arguments.data_sha256,
+        "crf": list(arguments.crf) if arguments.video else None,
+        "teachers": teachers,
+        "share": arguments.share if teachers else None,
+    }
 
 
 def taught(crops: Crops, teachers: list[Network], share: float) -> Crops:
@@ -306,7 +328,7 @@ def main() -> None:
         else CompactConfig(channels=1, activation="relu", **size)
     )
     arguments.data_sha256 = fingerprint(arguments.images)
-    crops = pooled(arguments)
+    crops, arguments.crops_seed = pooled(arguments)
     network = loaded(arguments.start) if arguments.start else fresh(arguments.config)
     convs = len(convolutions(network)) - 2
     if convs > arguments.convs:

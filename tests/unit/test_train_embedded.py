@@ -77,15 +77,79 @@ def test_the_rate_stays_until_it_falls(script: ModuleType) -> None:
     assert script.share_of_rate(0.0, 2, 1.0) == pytest.approx(0.01)
 
 
-def test_kept_crops_are_taken_up_again(
-    script: ModuleType, crops: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = {"pool": tmp_path / "pool.pt", "images": tmp_path, "scale": 2, "crops": 24}
-    asked |= {"patch": 24, "side": 220, "seed": 3, "video": False, "teacher": None}
+@pytest.fixture
+def asked(tmp_path: Path) -> dict[str, object]:
+    """The settings of a run that keeps its crops."""
+    teacher = tmp_path / "teacher.safetensors"
+    teacher.write_bytes(b"as it was")
+    return {
+        "pool": tmp_path / "pool.pt",
+        "images": tmp_path,
+        "data_sha256": "of the pictures",
+        "scale": 2,
+        "crops": 24,
+        "patch": 24,
+        "side": 220,
+        "seed": 3,
+        "video": True,
+        "crf": [15, 34],
+        "teacher": [teacher],
+        "share": 0.8,
+    }
+
+
+@pytest.fixture
+def kept(
+    script: ModuleType,
+    crops: object,
+    asked: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> object:
+    """The crops of a first run, after which none can be drawn."""
     monkeypatch.setattr(script, "draw_crops", lambda *_: crops)
-    first = script.pooled(argparse.Namespace(**asked))
+    monkeypatch.setattr(script, "loaded", lambda _: None)
+    monkeypatch.setattr(script, "taught", lambda crops, *_: crops)
+    first, seed = script.pooled(argparse.Namespace(**asked))
+    assert seed == 3
     monkeypatch.delattr(script, "draw_crops")
-    second = script.pooled(argparse.Namespace(**asked))
+    return first
+
+
+def test_kept_crops_are_taken_up_again(
+    script: ModuleType, asked: dict[str, object], kept: object, tmp_path: Path
+) -> None:
+    """Another seed is another order of the same crops, which were drawn with their own."""
+    again, seed = script.pooled(argparse.Namespace(**asked | {"seed": 8}))
+    assert seed == 3
     for name in ("lows", "highs", "moves"):
-        assert torch.equal(getattr(first, name), getattr(second, name))
-    assert [path.name for path in tmp_path.iterdir()] == ["pool.pt"]
+        assert torch.equal(getattr(kept, name), getattr(again, name))
+    assert {path.name for path in tmp_path.iterdir()} == {"pool.pt", "teacher.safetensors"}
+
+
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"scale": 4}, "scale 2 instead of 4"),
+        ({"patch": 32}, "patch 24 instead of 32"),
+        ({"data_sha256": "of others"}, "images of the pictures instead of of others"),
+        ({"crf": [20, 34]}, r"crf \[15, 34\] instead of \[20, 34\]"),
+        ({"video": False}, r"crf \[15, 34\] instead of None"),
+        ({"share": 0.5}, "share 0.8 instead of 0.5"),
+        ({"teacher": None}, r"teachers \['.*'\] instead of \[\], share 0.8 instead of None"),
+    ],
+)
+def test_crops_that_were_kept_with_other_settings_are_refused(
+    script: ModuleType, asked: dict[str, object], other: dict[str, object], said: str
+) -> None:
+    with pytest.raises(SystemExit, match=f"pool.pt was drawn with {said}: ask for that"):
+        script.pooled(argparse.Namespace(**asked | other))
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_teacher_that_has_changed_has_not_taught_the_kept_crops(
+    script: ModuleType, asked: dict[str, object], tmp_path: Path
+) -> None:
+    (tmp_path / "teacher.safetensors").write_bytes(b"another")
+    with pytest.raises(SystemExit, match="teachers"):
+        script.pooled(argparse.Namespace(**asked))
