@@ -46,6 +46,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from vsr.checkpoints.download import sha256_of
 from vsr.models.compact import Compact, CompactConfig
 from vsr.models.folded import Folded, FoldedConfig
 from vsr.train.muon import Muon
@@ -94,7 +95,7 @@ def pooled(arguments: argparse.Namespace) -> tuple[Crops, int]:
 
 def drawing(arguments: argparse.Namespace) -> dict[str, object]:
     """What else decides which crops there are, and what their targets say."""
-    teachers = [hashlib.sha256(path.read_bytes()).hexdigest() for path in arguments.teacher or ()]
+    teachers = [sha256_of(path) for path in arguments.teacher or ()]
     settings = {key: getattr(arguments, key) for key in ("scale", "crops", "patch", "side")}
     return settings | {
         "images": arguments.data_sha256,
